@@ -1,0 +1,78 @@
+"""The input columns of a bundle: the contract they keep, and where each comes from when a prediction is asked for."""
+
+import datetime as dt
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from raypipe.contract import Column, Contract
+
+REQUEST = "request"
+VIEW_PREFIX = "view:"
+_JSON_TYPES: dict[str, dict[str, Any]] = {
+    "string": {"type": "string"},
+    "int64": {"type": "integer"},
+    "float64": {"type": "number"},
+    "bool": {"type": "boolean"},
+    "timestamp": {"type": "string", "format": "date-time"},
+    "date": {"type": "string", "format": "date"},
+}
+
+
+def inputs_to_dict(inputs: Contract, sources: Mapping[str, str]) -> dict[str, Any]:
+    """As stored in inputs.json: the contract, its columns as a list in order, each with its `source`."""
+    plain = inputs.to_dict()
+    columns = [{"name": name, **column, "source": sources[name]} for name, column in plain["columns"].items()]
+    return {**plain, "columns": columns}
+
+
+def inputs_from_dict(data: Mapping[str, Any]) -> Contract:
+    """The contract of `inputs_to_dict`, columns in the same order."""
+    columns = {c["name"]: {k: v for k, v in c.items() if k not in ("name", "source")} for c in data["columns"]}
+    return Contract.from_dict({**data, "columns": columns})
+
+
+def sources_from_dict(data: Mapping[str, Any]) -> dict[str, str]:
+    """The sources of `inputs_to_dict`."""
+    return {column["name"]: column["source"] for column in data["columns"]}
+
+
+def is_source(text: str) -> bool:
+    """True for ``request`` and ``view:NAME``."""
+    return text == REQUEST or (text.startswith(VIEW_PREFIX) and len(text) > len(VIEW_PREFIX))
+
+
+def json_schema(inputs: Contract, sources: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON Schema of one prediction record; ``x-source`` says whether a column is of the request or of a view."""
+    required = [name for name in inputs.columns if not inputs.nullable(name)]
+    properties = {
+        name: {**_property(column, nullable=inputs.nullable(name)), "x-source": sources[name]}
+        for name, column in inputs.columns.items()
+    }
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def json_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """All rows of `table` as JSON values: instants as ISO-8601 with zone, dates as ISO-8601, NaN as null."""
+    return [{name: _to_json(value) for name, value in row.items()} for row in table.to_pylist()]
+
+
+def _property(column: Column, *, nullable: bool) -> dict[str, Any]:
+    schema = dict(_JSON_TYPES[column.type])
+    if nullable:
+        schema["type"] = [schema["type"], "null"]
+    bounds = {"minimum": column.min, "maximum": column.max}
+    schema |= {word: bound for word, bound in bounds.items() if bound is not None}
+    if column.one_of is not None:
+        schema["enum"] = [*column.one_of, *([None] if nullable else [])]
+    return schema
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, dt.datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,71 @@
+"""Starting Ray: a private cluster on one machine, or the cluster that a submitted job runs in."""
+
+import logging
+import os
+from typing import Any
+
+from raypipe.core.config import config
+
+
+@config
+class Cluster:
+    """How a job reaches Ray.
+
+    Attributes:
+        num_cpus: Logical CPUs of a private cluster; null takes all. Not used on an existing cluster.
+        object_store_gib: Size of a private cluster's object store in GiB.
+        temp_dir: Folder for a private cluster's session files; null takes Ray's own.
+    """
+
+    num_cpus: int | None = None
+    object_store_gib: float = 1.0
+    temp_dir: str | None = None
+
+    def start(self) -> None:
+        """Connect to the cluster in ``RAY_ADDRESS``, else start a private one; nothing when already connected."""
+        import ray
+
+        if ray.is_initialized():
+            return
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        quiet: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(**quiet)
+        else:
+            os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+            ray.init(
+                address="local",
+                num_cpus=self.num_cpus,
+                object_store_memory=int(self.object_store_gib * 2**30),
+                include_dashboard=False,
+                _temp_dir=self.temp_dir,
+                **quiet,
+            )
+        self._quiet_data()
+
+    @staticmethod
+    def _quiet_data() -> None:
+        import ray.data
+
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.execution_options.preserve_order = True
+        context.raise_original_map_exception = True
+
+
+def is_submitted() -> bool:
+    """True in the driver of ``ray job submit``."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and bool(os.environ.get("RAY_ADDRESS"))
+
+
+def stop() -> None:
+    """Disconnect from Ray, ending a private cluster; nothing when Ray was never started."""
+    import sys
+
+    if "ray" in sys.modules:
+        import ray
+
+        ray.shutdown()

@@ -1,0 +1,154 @@
+"""Composing a job's configuration with Hydra: the only file that imports Hydra.
+
+The search path is the user's conf folder first, then the packaged one, so a user's `experiment/mine.yaml` stands
+beside raypipe's own groups. A value override may name any setting: whether it exists is decided when the parts are
+built, where all settings and their types are known and a misspelling gets a suggestion.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import raypipe
+from raypipe.core.errors import ConfigError
+
+_SECRET = re.compile(r"(^|_)(token|password|passwd|secret|api_?key|access_?key|credentials?|private_?key)($|_)", re.I)
+_FROM_OUTSIDE = re.compile(r"\$\{\s*oc\.env\s*:")
+_URL_PASSWORD = re.compile(r"(?P<user>[a-z][a-z0-9+.-]*://[^/\s:@]*):[^/\s@]+@", re.I)
+MASK = "***"
+
+
+def packaged(folder: str) -> Path:
+    """`conf` or `jobs`: beside the package in a checkout, inside it in a wheel."""
+    package = Path(raypipe.__file__).resolve().parent
+    inside, beside = package / folder, package.parent / folder
+    return inside if inside.is_dir() else beside
+
+
+def user_conf_dir(named: str | None = None) -> Path | None:
+    """The user's conf folder: `named`, else ``$RAYPIPE_CONF_DIR``, else ``./conf`` when there is one.
+
+    Raises:
+        ConfigError: when a named folder does not exist.
+    """
+    choice = named or os.environ.get("RAYPIPE_CONF_DIR")
+    if choice:
+        if not Path(choice).is_dir():
+            raise ConfigError([f"config folder {choice} does not exist"])
+        return Path(choice).resolve()
+    local = Path.cwd() / "conf"
+    return local.resolve() if local.is_dir() else None
+
+
+def compose(job: str, overrides: Sequence[str] = (), *, conf_dir: str | None = None) -> DictConfig:
+    """Compose the primary configuration of `job` with `overrides`, unresolved.
+
+    Raises:
+        ConfigError: naming the override, group or option that is wrong.
+    """
+    try:
+        with _Loader(job, conf_dir) as loader:
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+            lines = [_as_override(override, loader) for override in parsed]
+            cfg = loader.load_configuration(config_name=job, overrides=lines, run_mode=RunMode.RUN, from_shell=False)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError([_explain(error)]) from error
+    OmegaConf.set_struct(cfg, value=False)
+    cfg.pop("hydra", None)
+    return cfg
+
+
+def to_plain(cfg: DictConfig) -> dict[str, Any]:
+    """Resolved plain mappings, ready for `core.config.build`.
+
+    Raises:
+        ConfigError: listing every setting that still is ``???``, or an interpolation that does not resolve.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError([f"no value for {key} (add {key}=...)" for key in missing])
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError([_explain(error)]) from error
+    return {str(k): v for k, v in plain.items()} if isinstance(plain, dict) else {}
+
+
+def redacted(cfg: DictConfig) -> dict[str, Any]:
+    """Resolved settings with secrets masked: by name, by coming from the environment, and passwords in URLs."""
+    raw, resolved = OmegaConf.to_container(cfg, resolve=False), OmegaConf.to_container(cfg, resolve=True)
+    masked = _mask(raw, resolved, "")
+    return dict(masked) if isinstance(masked, dict) else {}
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Scalars under dotted names, lists as text: the form that experiment trackers take."""
+    out: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+    return out
+
+
+class _Loader:
+    """Hydra's configuration loader over the user's and the packaged conf; leaves Hydra's global state as it was."""
+
+    def __init__(self, job: str, conf_dir: str | None) -> None:
+        own = packaged("conf")
+        user = user_conf_dir(conf_dir)
+        self._job, self._first, self._own = job, user or own, own
+
+    def __enter__(self) -> ConfigLoader:
+        self._saved = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        path = create_config_search_path(str(self._first))
+        if self._first != self._own:
+            path.append("raypipe", f"file://{self._own}")
+        return Hydra.create_main_hydra2(task_name=self._job, config_search_path=path).config_loader
+
+    def __exit__(self, *_: object) -> None:
+        GlobalHydra.instance().hydra = self._saved
+
+
+def _as_override(override: Override, loader: ConfigLoader) -> str:
+    line = str(override.input_line)
+    if override.is_sweep_override():
+        raise ConfigError([f"{line}: a sweep of several values; one run takes one value for each setting"])
+    if override.is_delete() or loader.get_group_options(override.key_or_group):
+        return line
+    return f"++{line.lstrip('+')}"
+
+
+def _explain(error: BaseException) -> str:
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    noise = ("full_key", "object_type", "search path", "provider=", "To append", "Set the env")
+    lines = [line.strip() for line in str(cause).splitlines()]
+    return " ".join(line for line in lines if line and not any(word in line for word in noise))[:400]
+
+
+def _mask(raw: Any, value: Any, key: str) -> Any:
+    if isinstance(value, dict):
+        return {k: _mask(raw.get(k) if isinstance(raw, dict) else None, v, str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        raws = raw if isinstance(raw, list) and len(raw) == len(value) else [None] * len(value)
+        return [_mask(r, v, key) for r, v in zip(raws, value, strict=True)]
+    if value in (None, ""):
+        return value
+    if _SECRET.search(key) or (isinstance(raw, str) and _FROM_OUTSIDE.search(raw)):
+        return MASK
+    return _URL_PASSWORD.sub(r"\g<user>:***@", value) if isinstance(value, str) else value

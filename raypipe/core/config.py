@@ -1,0 +1,159 @@
+"""From a composed configuration to built, typed parts.
+
+A part is a class marked `@config`: a frozen, keyword-only pydantic dataclass beside its code. A mapping with
+``_target_: package.Class`` names a part that can be swapped. Only classes marked `@config` whose own module has an
+allowed prefix can be named: a configuration chooses among parts, it cannot run code.
+"""
+
+import importlib
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic_core import ErrorDetails
+
+from raypipe.core.errors import ConfigError
+from raypipe.core.naming import did_you_mean
+
+T = TypeVar("T")
+_MARK = "__raypipe_config__"
+_ALWAYS_ALLOWED = ("raypipe.",)
+_RULES = ConfigDict(extra="forbid", arbitrary_types_allowed=True, use_enum_values=True)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def config(cls: type[T]) -> type[T]:
+    """Mark `cls` as a part of the configuration: frozen, keyword-only, unknown settings refused."""
+    made = pydantic_dataclass(frozen=True, kw_only=True, config=_RULES)(cls)
+    setattr(made, _MARK, True)
+    return made  # type: ignore[return-value]  # pydantic's own decorator is typed for its dataclass protocol
+
+
+def is_config(cls: Any) -> bool:
+    """True for a class that itself is marked `@config`; a subclass must be marked again."""
+    return isinstance(cls, type) and _MARK in vars(cls)
+
+
+def build(settings: Mapping[str, Any], cls: type[T], *, allowed: Sequence[str] = ()) -> T:
+    """Build `cls` from plain `settings`, parts named by ``_target_`` first.
+
+    Args:
+        settings: Plain mappings, sequences and scalars.
+        cls: A class marked `@config`.
+        allowed: Module prefixes that ``_target_`` may name beside ``raypipe.``, for example ``("mycompany.ml.",)``.
+
+    Raises:
+        ConfigError: with all problems at once, each naming its setting.
+    """
+    problems: list[str] = []
+    plain = _build_parts(dict(settings), "", (*_ALWAYS_ALLOWED, *allowed), problems)
+    if problems:
+        raise ConfigError(problems)
+    return _validate(plain, cls, "")
+
+
+def _build_parts(value: Any, path: str, allowed: tuple[str, ...], problems: list[str]) -> Any:
+    if isinstance(value, Mapping):
+        inner = {
+            k: _build_parts(v, f"{path}.{k}" if path else str(k), allowed, problems)
+            for k, v in value.items()
+            if k != "_target_"
+        }
+        if "_target_" not in value:
+            return inner
+        try:
+            return _validate(inner, import_target(value["_target_"], path, allowed), path)
+        except ConfigError as error:
+            problems.extend(error.problems)
+            return None
+    if isinstance(value, (list, tuple)):
+        return [_build_parts(v, f"{path}[{i}]", allowed, problems) for i, v in enumerate(value)]
+    return value
+
+
+def import_target(target: Any, path: str, allowed: Sequence[str]) -> type[Any]:
+    """The `@config` class that ``_target_`` names.
+
+    Raises:
+        ConfigError: when it is outside the allow-list, does not exist, or is not a part.
+    """
+    where = f"{path}._target_" if path else "_target_"
+    if not isinstance(target, str) or "." not in target:
+        raise ConfigError([f"{where}: expected package.Class, got {target!r}"])
+    if not target.startswith(tuple(allowed)):
+        raise ConfigError(
+            [f"{where}: {target} is not allowed (allowed: {', '.join(allowed)}); add its package to core.allowed_targets"]
+        )
+    module_name, _, name = target.rpartition(".")
+    try:
+        found = vars(importlib.import_module(module_name)).get(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError([f"{where}: {target} cannot be imported ({error})"]) from error
+    module = importlib.import_module(module_name)
+    if not is_config(found):
+        names = [n for n, v in vars(module).items() if is_config(v)]
+        raise ConfigError([f"{where}: {target} is not a configurable part{did_you_mean(name, names)}"])
+    if not f"{found.__module__}.".startswith(tuple(allowed)):
+        raise ConfigError([f"{where}: {target} is defined in {found.__module__}, which is not allowed"])
+    return typing.cast("type[Any]", found)
+
+
+def _validate(plain: Mapping[str, Any], cls: type[T], path: str) -> T:
+    try:
+        return TypeAdapter(cls).validate_python(plain)
+    except ValidationError as error:
+        raise ConfigError(sorted({_problem(e, cls, path) for e in error.errors()})) from error
+
+
+def _problem(error: ErrorDetails, cls: type[Any], path: str) -> str:
+    steps = [s for s in error["loc"] if not (isinstance(s, str) and ("[" in s or s.startswith("function-")))]
+    where = _dotted(path, steps)
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden", "dataclass_unexpected_keyword"):
+        names = [_dotted(path, [*steps[:-1], name]) for name in dict.fromkeys(all_settings(cls))]
+        return f"unknown setting {where}{did_you_mean(where, names)}"
+    if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"no value for {where} (add {where}=...)"
+    if error["type"] == "union_tag_invalid":
+        context = error.get("ctx", {})
+        tag = str(context.get("tag", ""))
+        names = [t.strip().strip("'") for t in str(context.get("expected_tags", "")).split(",")]
+        return f"{where}: unknown kind {tag!r}{did_you_mean(tag, names)} (kinds: {', '.join(names)})"
+    message = error["msg"].removeprefix("Value error, ")
+    shown = repr(error["input"])
+    return f"{where}: {message} (got {shown if len(shown) < 80 else shown[:77] + '...'})"
+
+
+def all_settings(cls: Any, seen: frozenset[Any] = frozenset()) -> Iterator[str]:
+    """Names of all settings reachable from a `@config` class, nearest first; used for suggestions."""
+    if isinstance(cls, type) and is_dataclass(cls):
+        if cls in seen:
+            return
+        hints = typing.get_type_hints(cls)
+        yield from (f.name for f in fields(cls))
+        for f in fields(cls):
+            yield from all_settings(hints[f.name], seen | {cls})
+    for argument in typing.get_args(cls) if not isinstance(cls, types.GenericAlias) or cls.__args__ else ():
+        yield from all_settings(argument, seen)
+
+
+def to_settings(part: Any) -> Any:
+    """`part` as plain JSON-able settings with the type of every part: the form that digests and records use."""
+    if is_dataclass(part) and not isinstance(part, type):
+        kind = f"{type(part).__module__}.{type(part).__qualname__}"
+        return {"_type_": kind, **{f.name: to_settings(vars(part)[f.name]) for f in fields(part)}}
+    if isinstance(part, Mapping):
+        return {str(key): to_settings(value) for key, value in part.items()}
+    if isinstance(part, (list, tuple, set, frozenset)):
+        return [to_settings(value) for value in part]
+    return part if isinstance(part, (str, int, float, bool)) or part is None else str(part)
+
+
+def _dotted(path: str, steps: Sequence[Any]) -> str:
+    text = path
+    for step in steps:
+        text += f"[{step}]" if isinstance(step, int) else (f".{step}" if text else str(step))
+    return text

@@ -1,0 +1,48 @@
+"""Reading a fitted model back by its kind."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from raypipe.core.errors import BundleError
+from raypipe.models._protocols import FittedModel
+
+_OWN = {
+    "xgboost": "raypipe.models._xgboost:FittedXgboost",
+    "mlp": "raypipe.models._mlp_fitted:FittedMlp",
+}
+
+
+def import_path(cls: type[Any]) -> str:
+    """``package.module:Class``, the `kind` that a fitted model of one's own carries."""
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def load_model(kind: str, folder: Path) -> FittedModel:
+    """The fitted model that was saved in `folder`.
+
+    Args:
+        kind: The `kind` of the fitted model: a word of raypipe's own, or ``package.module:Class``. The module is
+            imported, so the caller has checked that it trusts the path (a bundle: that its manifest lists it).
+        folder: Where `FittedModel.save` wrote.
+
+    Raises:
+        BundleError: when the kind is unknown, or its class cannot be imported or is not a fitted model.
+    """
+    path = _OWN.get(kind, kind)
+    module_name, _, name = path.partition(":")
+    if not name:
+        raise BundleError(str(folder), f"unknown model kind {kind!r} (known: {', '.join(_OWN)}, or package.module:Class)")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise BundleError(str(folder), f"the model is a {path}, which cannot be imported ({error})") from error
+    found = vars(module).get(name)
+    if not (isinstance(found, type) and _is_fitted_class(found)):
+        raise BundleError(str(folder), f"the model is a {path}, which is not a class with kind, predict, save and load")
+    fitted: FittedModel = found.load(folder)  # type: ignore[attr-defined]  # checked above
+    return fitted
+
+
+def _is_fitted_class(cls: type[Any]) -> bool:
+    return all(hasattr(cls, name) for name in ("kind", "predict", "save", "load"))

@@ -1,0 +1,23 @@
+"""Pipeline: the steps of an experiment, their fingerprints, and the jobs made of them."""
+
+from raypipe.pipeline._experiment import Candidate, Core, Data, Deployment, Experiment, Judged
+from raypipe.pipeline._jobs import run_deploy, run_evaluate, run_ingest, run_score, run_train
+from raypipe.pipeline._pipeline import run_pipeline
+from raypipe.pipeline._steps import Step, Steps
+
+__all__ = [
+    "Candidate",
+    "Core",
+    "Data",
+    "Deployment",
+    "Experiment",
+    "Judged",
+    "Step",
+    "Steps",
+    "run_deploy",
+    "run_evaluate",
+    "run_ingest",
+    "run_pipeline",
+    "run_score",
+    "run_train",
+]

@@ -1,0 +1,120 @@
+"""The experiment: all settings of one model's life, the same class for every job."""
+
+from dataclasses import field
+
+from raypipe.core.cluster import Cluster
+from raypipe.core.config import config
+from raypipe.core.storage import Storage
+from raypipe.evaluate import Evaluator, Gate
+from raypipe.features import FeatureSet, FeatureSpec
+from raypipe.ingest import TableSpec
+from raypipe.joins import Joins
+from raypipe.models import Model
+from raypipe.prepare import Plan, Task, make_plan
+from raypipe.registry import Tracking
+from raypipe.score import Scoring
+from raypipe.serve import Serving
+from raypipe.split import Split
+from raypipe.train import Trainer
+
+
+@config
+class Core:
+    """What the configuration itself may do.
+
+    Attributes:
+        allowed_targets: Module prefixes that ``_target_`` may name beside ``raypipe.``, such as ``mycompany.``.
+    """
+
+    allowed_targets: tuple[str, ...] = ()
+
+
+@config
+class Data:
+    """Tables by name."""
+
+    tables: dict[str, TableSpec]
+
+
+@config
+class Candidate:
+    """A model that the pipeline trains beside others; the validation rows choose among them."""
+
+    model: Model
+    trainer: Trainer = Trainer()
+
+
+@config
+class Judged:
+    """Which registered version the evaluate job judges: a number, an alias or ``latest``."""
+
+    model: str = "latest"
+
+
+@config
+class Deployment:
+    """Which registered version is deployed, and whether the job stays with it.
+
+    Attributes:
+        model: Version number or alias.
+        keep: Keep the endpoint up until the job is interrupted; on an existing cluster it stays up by itself.
+    """
+
+    model: str = "champion"
+    keep: bool = False
+
+
+@config
+class Experiment:
+    """One experiment, from its tables to its endpoint.
+
+    Attributes:
+        name: Name of the experiment and of the registered model.
+        data: Tables and where they come from.
+        task: What is predicted, about which events, with which views.
+        split: Which rows are for learning, choosing and judging.
+        features: What the model sees, by feature name.
+        model: The model of the train job.
+        trainer: Where it trains.
+        candidates: Models that the pipeline job trains; empty takes `model` alone.
+        evaluator: How models are judged.
+        gate: When a model may become the champion.
+        evaluate: What the evaluate job judges.
+        deploy: What the deploy job deploys.
+        scoring: What the score job scores.
+        serving: Where endpoints listen.
+        joins: How views are joined.
+        storage: Where state lives.
+        tracking: The MLflow store.
+        ray: The cluster.
+        core: Rules of the configuration itself.
+    """
+
+    name: str
+    data: Data
+    task: Task
+    split: Split
+    features: dict[str, FeatureSpec]
+    model: Model
+    trainer: Trainer = Trainer()
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    evaluator: Evaluator = Evaluator()
+    gate: Gate = Gate()
+    evaluate: Judged = Judged()
+    deploy: Deployment = Deployment()
+    scoring: Scoring = Scoring()
+    serving: Serving = Serving()
+    joins: Joins = Joins()
+    storage: Storage = Storage()
+    tracking: Tracking = Tracking()
+    ray: Cluster = Cluster()
+    core: Core = Core()
+
+    def plan(self) -> Plan:
+        """The checked task; raises before any cluster is started."""
+        features = FeatureSet(derive=self.task.derive, features=self.features)
+        return make_plan(self.task, self.split, features, self.data.tables, slices=self.evaluator.slices)
+
+    def all_candidates(self) -> dict[str, Candidate]:
+        """The candidates, or the one model under its kind."""
+        return dict(self.candidates) or {self.model.kind: Candidate(model=self.model, trainer=self.trainer)}

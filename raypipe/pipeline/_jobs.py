@@ -1,0 +1,104 @@
+"""The single jobs: each opens a session, does its part of the pipeline alone, and records the result."""
+
+from raypipe.core.console import say
+from raypipe.core.job import JobRecord
+from raypipe.evaluate import Evaluation, Promote
+from raypipe.pipeline import _live, _promote, _session
+from raypipe.pipeline._experiment import Candidate, Experiment
+from raypipe.pipeline._judge import metrics_of
+from raypipe.pipeline._train import TrainedBundle
+from raypipe.registry import ModelVersion
+
+
+def run_ingest(run: Experiment, record: JobRecord) -> None:
+    """Bring every table of the experiment up to its source."""
+    session = _session.open_session(run, record.settings)
+    done = _session.ingest(session)
+    record.finish(
+        tables={name: table.ref.version for name, table in done.items()},
+        rows={name: table.rows.to_dict() for name, table in done.items()},
+        reused={name: table.reused for name, table in done.items()},
+    )
+
+
+def run_train(run: Experiment, record: JobRecord) -> None:
+    """Train the experiment's model on the latest tables and register the bundle, without promoting it."""
+    session = _session.open_session(run, record.settings)
+    tables = _session.open_tables(session)
+    prepared = _session.prepare_data(session, tables)
+    trained = _session.train(session, run.model.kind, Candidate(model=run.model, trainer=run.trainer), prepared)
+    version = _promote.register(session, trained, prepared)
+    say(f"registered {version.name}@{version.version}, digest {version.digest[:12]}")
+    record.finish(
+        model=_named(version),
+        run_id=version.run_id,
+        tables=dict(prepared.tables),
+        rows={"prepared": prepared.rows.to_dict(), "splits": dict(prepared.num_rows)},
+        steps=[step.to_dict() for step in session.steps.done],
+    )
+
+
+def run_evaluate(run: Experiment, record: JobRecord) -> None:
+    """Judge a registered version on the test rows, ask the gate, and move the alias ``champion`` when it says so."""
+    session = _session.open_session(run, record.settings)
+    version = session.registry.resolve(run.name, run.evaluate.model)
+    tables = _session.open_tables(session)
+    prepared = _session.prepare_data(session, tables)
+    trained = _as_trained(version)
+    found: dict[str, Evaluation] = _session.evaluate(session, f"version-{version.version}", trained, prepared)
+    _session.show_evaluations({f"{version.name}@{version.version}": found})
+    outcome = _promote.gate(session, trained, prepared, found["test"])
+    key = trained.candidate
+    report_uri = _promote.report(
+        session, outcome, prepared=prepared, tables=tables, trained={key: trained}, evaluations={key: found}
+    )
+    decision = outcome.verdict.decision
+    record.finish(
+        hold=not isinstance(decision, Promote),
+        model=_named(version),
+        metrics={split: metrics_of(evaluation) for split, evaluation in found.items()},
+        gate={"verdict": decision.verdict, "reason": decision.reason},
+        report=report_uri,
+    )
+
+
+def run_score(run: Experiment, record: JobRecord) -> None:
+    """Batch-score a table version with a registered model version."""
+    session = _session.open_session(run, record.settings)
+    version = session.registry.resolve(run.name, run.scoring.model)
+    scored = _live.score(session, _session.open_tables(session), version)
+    record.finish(
+        model=_named(version),
+        predictions={"uri": scored.ref.uri, "version": scored.ref.version},
+        rows=scored.rows.to_dict(),
+        reused=scored.reused,
+    )
+
+
+def run_deploy(run: Experiment, record: JobRecord) -> None:
+    """Deploy a registered version; on a cluster of its own the job stays with the endpoint until it is interrupted."""
+    session = _session.open_session(run, record.settings, serving=True)
+    version = session.registry.resolve(run.name, run.deploy.model)
+    deployed = _live.go_live(session, version)
+    record.finish(model=_named(version), endpoint=deployed.to_dict())
+    if run.deploy.keep:
+        _live.stay(deployed)
+
+
+def _named(version: ModelVersion) -> dict[str, str | int]:
+    return {"name": version.name, "version": version.version, "digest": version.digest}
+
+
+def _as_trained(version: ModelVersion) -> TrainedBundle:
+    """A registered version in the form that judging takes."""
+    return TrainedBundle(
+        candidate=f"version {version.version}",
+        digest=version.digest,
+        bundle_uri=version.bundle_uri,
+        run_id=version.run_id,
+        engine="registry",
+        seconds=0.0,
+        best_step=0,
+        curve=[],
+        threshold=None,
+    )

@@ -1,0 +1,117 @@
+"""Judging: evaluations of bundles on held-out rows, the choice among candidates, and the gate."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from raypipe.bundle import Bundle
+from raypipe.core.config import to_settings
+from raypipe.core.digest import digest_json
+from raypipe.evaluate import Comparison, Evaluation, GateReport, Hold, Promote, ScoredRows, evaluate
+from raypipe.pipeline._experiment import Experiment
+from raypipe.prepare import Prepared
+from raypipe.registry import ModelVersion
+from raypipe.score import loaded, score_split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the gate decided about a candidate, on which numbers."""
+
+    decision: Promote | Hold
+    comparison: Comparison | None
+    champion: Evaluation | None
+
+
+def scored_rows(run: Experiment, prepared: Prepared, split: str, *, uri: str, digest: str) -> ScoredRows:
+    """The rows of `split` scored by the bundle at `uri`, on Ray Data."""
+    bundle = loaded(uri, digest)
+    held = score_split(prepared, split, bundle_uri=uri, digest=digest, slices=run.evaluator.slices)
+    return ScoredRows(
+        target=prepared.target, split=split, y_N=held.y_N, scores=held.scores, threshold=bundle.threshold, slices=held.slices
+    )
+
+
+def evaluate_bundle(run: Experiment, prepared: Prepared, *, uri: str, digest: str) -> dict[str, Any]:
+    """Evaluations on validation and test rows, as stored by the step."""
+    return {
+        split: evaluate(scored_rows(run, prepared, split, uri=uri, digest=digest), evaluator=run.evaluator).to_dict()
+        for split in ("validation", "test")
+    }
+
+
+def choose(run: Experiment, evaluations: Mapping[str, Evaluation]) -> str:
+    """The candidate with the best main metric on validation rows; the first of equals."""
+    from raypipe.evaluate import METRICS
+
+    kind = next(iter(evaluations.values())).target.kind
+    metric = run.evaluator.main_metric(kind)
+    sign = 1.0 if METRICS[kind][metric] == "higher" else -1.0
+
+    def value(name: str) -> float:
+        found = evaluations[name].metrics[metric].value
+        return float("-inf") if found is None else sign * found
+
+    return max(evaluations, key=value)
+
+
+def ask_gate(
+    run: Experiment, prepared: Prepared, *, test: Evaluation, uri: str, digest: str, champion: ModelVersion | None
+) -> Verdict:
+    """Let the gate decide about the bundle `digest`, whose evaluation on test rows is `test`."""
+    if champion is None or champion.digest == digest:
+        report = GateReport(
+            evaluation=test, candidate_digest=digest, champion_digest=None if champion is None else champion.digest
+        )
+        return Verdict(decision=run.gate.decide(report), comparison=None, champion=None)
+    overlap = unseen_problem(run, prepared, loaded(champion.bundle_uri, champion.digest))
+    comparison, evaluation = None, None
+    if overlap is None:
+        theirs = scored_rows(run, prepared, "test", uri=champion.bundle_uri, digest=champion.digest)
+        ours = scored_rows(run, prepared, "test", uri=uri, digest=digest)
+        comparison = run.gate.compare(candidate=ours, champion=theirs)
+        evaluation = evaluate(theirs, evaluator=run.evaluator)
+    report = GateReport(
+        evaluation=test,
+        candidate_digest=digest,
+        champion_digest=champion.digest,
+        comparison=comparison,
+        champion_overlap=overlap,
+    )
+    return Verdict(decision=run.gate.decide(report), comparison=comparison, champion=evaluation)
+
+
+def unseen_problem(run: Experiment, prepared: Prepared, champion: Bundle) -> str | None:
+    """Why the test rows are not unseen for the champion, or None when they are."""
+    missing = [name for name in champion.input_columns if name not in prepared.inputs.columns]
+    if missing:
+        return f"it needs columns that this experiment lacks: {', '.join(missing)}"
+    if champion.target != prepared.target:
+        return "it predicts something else"
+    if not run.split.by_time:
+        same = champion.meta["split"]["digest"] == digest_json(to_settings(run.split))
+        return None if same else "it was trained under another split, so it may have seen these rows"
+    until, begins = champion.meta["shaped_until"], prepared.times["test"][0]
+    if until and datetime.fromisoformat(until) < datetime.fromisoformat(begins):
+        return None
+    return f"it was shaped by rows until {until or 'an unknown time'}, the test rows begin {begins}"
+
+
+def metrics_of(evaluation: Evaluation) -> dict[str, Any]:
+    """Point estimates and intervals, for the job's line."""
+    out: dict[str, Any] = {}
+    for name, metric in evaluation.metrics.items():
+        out[name] = metric.value
+        out[f"{name}_interval"] = [metric.low, metric.high]
+    return out
+
+
+def tracked_metrics(evaluations: Sequence[Evaluation]) -> dict[str, float]:
+    """Metrics under ``SPLIT_NAME``, as MLflow shows them."""
+    return {
+        f"{evaluation.split}_{name}": metric.value
+        for evaluation in evaluations
+        for name, metric in evaluation.metrics.items()
+        if metric.value is not None
+    }

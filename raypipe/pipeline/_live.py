@@ -1,0 +1,102 @@
+"""From a registered version to a live endpoint that answered real requests, and to a table of predictions."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from raypipe.bundle import Bundle
+from raypipe.core.console import say
+from raypipe.core.errors import EndpointError
+from raypipe.pipeline._session import DATA, Session
+from raypipe.prepare import Prepared
+from raypipe.registry import ModelVersion
+from raypipe.score import ModelId, Scored, loaded, score_table
+from raypipe.serve import Deployed, EndpointSpec, Requests, check, deploy
+from raypipe.tables import TableRef
+
+NUM_REQUESTS = 5
+_TOLERANCE = 1e-5
+
+
+def go_live(session: Session, version: ModelVersion) -> Deployed:
+    """Deploy `version` as the experiment's endpoint; nothing is restarted where it is live already."""
+    spec = EndpointSpec(
+        name=session.run.name,
+        model=version.name,
+        version=version.version,
+        digest=version.digest,
+        bundle_uri=version.bundle_uri,
+        key=session.plan.key,
+    )
+
+    def work() -> tuple[Mapping[str, Any], str, bool]:
+        found = deploy(session.run.serving, spec)
+        return {"deployed": found}, f"{version.name}@{version.version} answers at {found.url}", False
+
+    step = session.steps.checked("deploy", work, engine="Ray Serve")
+    deployed: Deployed = step.result["deployed"]
+    say(f"  {deployed.url} answers as {version.name}@{version.version}, by {deployed.engine}")
+    return deployed
+
+
+def ask_endpoint(session: Session, deployed: Deployed, version: ModelVersion, prepared: Prepared) -> Requests:
+    """Send real test rows over HTTP, one a request, and compare each answer with the bundle's own.
+
+    Raises:
+        EndpointError: when a request fails, or an answer differs from the bundle's.
+    """
+    bundle = loaded(version.bundle_uri, version.digest)
+    rows = prepared.joined("test", NUM_REQUESTS).select(list(bundle.input_columns))
+    records = dataclasses.replace(bundle, examples=rows).example_records(NUM_REQUESTS)
+
+    def work() -> tuple[Mapping[str, Any], str, bool]:
+        requests = check(deployed.url, records)
+        _compare(requests, bundle, bundle.predict(rows).scores, name=deployed.name)
+        return {"requests": requests}, f"{requests.ok} of {requests.sent} answered as the bundle does", False
+
+    requests: Requests = session.steps.checked("requests", work, engine="HTTP").result["requests"]
+    for record, answer in zip(records, requests.answers, strict=True):
+        shown = {name: record[name] for name in bundle.request_columns[:4]}
+        say(f"  {shown} -> {answer.body['predictions'][0]} in {answer.seconds * 1000:.1f} ms")
+    return requests
+
+
+def _compare(requests: Requests, bundle: Bundle, scores: Any, *, name: str) -> None:
+    for answer, expected in zip(requests.answers, scores, strict=True):
+        if not answer.ok:
+            raise EndpointError(name, f"a request failed with status {answer.status}: {answer.body.get('error', answer.body)}")
+        found = answer.body["predictions"][0]["score"]
+        found = list(found.values()) if isinstance(found, Mapping) else found
+        if not np.allclose(found, expected, atol=_TOLERANCE):
+            raise EndpointError(name, f"the endpoint answers {found}, bundle {bundle.digest[:12]} answers {expected}")
+
+
+def score(session: Session, tables: Mapping[str, TableRef], version: ModelVersion) -> Scored:
+    """Batch-score what `scoring` names with `version`, unless that was done before."""
+    model = ModelId(name=version.name, version=version.version, digest=version.digest, bundle_uri=version.bundle_uri)
+    run = session.run
+
+    def work() -> tuple[Mapping[str, Any], str, bool]:
+        scored = score_table(session.plan, tables, run.scoring, model, storage=run.storage, joins=run.joins)
+        reason = (
+            "scored before" if scored.reused else f"{scored.rows.rows_out:,} predictions by {version.name}@{version.version}"
+        )
+        return {"scored": scored}, reason, scored.reused
+
+    scored: Scored = session.steps.checked("score", work, engine=DATA).result["scored"]
+    aside = ", ".join(f"{num:,} {reason}" for reason, num in scored.rows.set_aside.items()) or "none"
+    say(f"  {scored.rows.rows_out:,} predictions in {scored.ref.uri}@{scored.ref.version}; set aside: {aside}")
+    return scored
+
+
+def stay(deployed: Deployed) -> None:
+    """Keep the endpoint up until the job is interrupted."""
+    say(f"{deployed.url} stays up; Ctrl-C ends it")
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        say("stopping")

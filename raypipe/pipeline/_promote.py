@@ -1,0 +1,190 @@
+"""From evaluated candidates to a registered version, the gate's decision, and the report."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from raypipe.core.config import to_settings
+from raypipe.core.console import say
+from raypipe.core.digest import digest_json
+from raypipe.core.storage import download_folder, write_bytes
+from raypipe.evaluate import (
+    CandidateFacts,
+    Evaluation,
+    FeatureFacts,
+    Promote,
+    ReportFacts,
+    SplitFacts,
+    TableFacts,
+    TrainingCurve,
+    figures,
+    render_report,
+)
+from raypipe.pipeline._judge import Verdict, ask_gate, tracked_metrics
+from raypipe.pipeline._session import DRIVER, Session
+from raypipe.pipeline._train import TrainedBundle
+from raypipe.prepare import Prepared
+from raypipe.registry import ModelVersion, reopen_run
+from raypipe.split import TimeSplit
+from raypipe.tables import TableRef
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of the chosen candidate."""
+
+    version: ModelVersion
+    verdict: Verdict
+    report_uri: str = ""
+
+
+def register(session: Session, trained: TrainedBundle, prepared: Prepared) -> ModelVersion:
+    """The registered version of a trained bundle; found by digest when it is there."""
+    tags = {f"table.{name}": f"{name}@{version}" for name, version in prepared.tables.items()}
+    folder = download_folder(trained.bundle_uri)
+    return session.registry.register(
+        session.run.name, folder, run_id=trained.run_id, tags={**tags, "candidate": trained.candidate}
+    )
+
+
+def gate(session: Session, trained: TrainedBundle, prepared: Prepared, test: Evaluation) -> Outcome:
+    """Register the bundle, ask the gate, and move the alias when it says Promote. Checked against the registry each time."""
+    registry = session.registry
+
+    def work() -> tuple[Mapping[str, Any], str, bool]:
+        known = registry.find_by_digest(session.run.name, trained.digest)
+        version = known or register(session, trained, prepared)
+        champion = registry.champion(session.run.name)
+        verdict = ask_gate(session.run, prepared, test=test, uri=trained.bundle_uri, digest=trained.digest, champion=champion)
+        same = champion is not None and champion.version == version.version
+        if isinstance(verdict.decision, Promote) and not same:
+            registry.promote(session.run.name, version.version)
+        return {"version": version, "verdict": verdict}, verdict.decision.reason, same
+
+    step = session.steps.checked("gate", work, engine=DRIVER)
+    outcome = Outcome(**step.result)
+    word = "promoted" if isinstance(outcome.verdict.decision, Promote) else "held back"
+    say(f"  {session.run.name}@{outcome.version.version} ({trained.candidate}) {word}: {outcome.verdict.decision.reason}")
+    return outcome
+
+
+def report(
+    session: Session,
+    outcome: Outcome,
+    *,
+    prepared: Prepared,
+    tables: Mapping[str, TableRef],
+    trained: Mapping[str, TrainedBundle],
+    evaluations: Mapping[str, Mapping[str, Evaluation]],
+) -> str:
+    """The HTML report under ``reports/``, also in the MLflow run; returns its URI."""
+    chosen = _chosen(outcome, trained)
+    decision = outcome.verdict.decision
+    parts = {
+        "digests": [found.digest for found in trained.values()],
+        "decision": [decision.verdict, decision.reason],
+        "version": outcome.version.version,
+        "evaluations": digest_json({n: {s: e.to_dict() for s, e in by.items()} for n, by in evaluations.items()}),
+    }
+
+    def work() -> Mapping[str, Any]:
+        facts = _facts(session, outcome, prepared=prepared, tables=tables, trained=trained, found=evaluations)
+        uri = session.run.storage.uri("reports", session.run.name, f"version-{outcome.version.version}.html")
+        write_bytes(uri, render_report(facts).encode())
+        _track(session, facts, trained[chosen].run_id, list(evaluations[chosen].values()), asdict(decision))
+        return {"uri": uri}
+
+    return str(session.steps.cached("report", parts, work, engine=DRIVER).result["uri"])
+
+
+def _track(
+    session: Session, facts: ReportFacts, run_id: str, evaluations: list[Evaluation], decision: Mapping[str, Any]
+) -> None:
+    tracker = reopen_run(session.run.tracking, session.run.storage, run_id=run_id)
+    tracker.log_metrics(tracked_metrics(evaluations))
+    tracker.log_tags({"gate": f"{decision['verdict']}: {decision['reason']}", "version": facts.version})
+    tracker.log_json("evaluation.json", {e.split: e.to_dict() for e in evaluations})
+    with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
+        page = Path(scratch) / "report.html"
+        page.write_text(render_report(facts), encoding="utf-8")
+        tracker.log_file(page)
+        for name, data in figures(facts).items():
+            image = Path(scratch) / f"{name}.png"
+            image.write_bytes(data)
+            tracker.log_file(image, "figures")
+
+
+def _facts(
+    session: Session,
+    outcome: Outcome,
+    *,
+    prepared: Prepared,
+    tables: Mapping[str, TableRef],
+    trained: Mapping[str, TrainedBundle],
+    found: Mapping[str, Mapping[str, Evaluation]],
+) -> ReportFacts:
+    run, task, chosen = session.run, session.plan.task, _chosen(outcome, trained)
+    main = run.evaluator.main_metric(task.kind)
+    return ReportFacts(
+        model=run.name,
+        evaluation=found[chosen]["test"],
+        summary=f"Predicts {task.name} for every row of {task.events}: {task.label}.",
+        version=str(outcome.version.version),
+        digest=outcome.version.digest,
+        created_utc=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        decision=outcome.verdict.decision,
+        validation=found[chosen]["validation"],
+        champion=outcome.verdict.champion,
+        comparison=outcome.verdict.comparison,
+        candidates=[
+            CandidateFacts(
+                name=name,
+                metrics={f"{split} {main}": by_split[split].metrics[main] for split in ("validation", "test")},
+                engine=trained[name].engine,
+                seconds=trained[name].seconds,
+                outcome="chosen on validation" if name == chosen else "not chosen",
+            )
+            for name, by_split in found.items()
+        ],
+        curves=[TrainingCurve(name=name, points=t.curve, best_step=t.best_step) for name, t in trained.items()],
+        tables=[
+            TableFacts(name=name, version=ref.version, num_rows=ref.num_rows, role=_role(session, name))
+            for name, ref in tables.items()
+        ],
+        splits=[SplitFacts(name=name, num_rows=num, window=_window(session, name)) for name, num in prepared.num_rows.items()],
+        set_aside=prepared.rows.set_aside,
+        features=[
+            FeatureFacts(name=row.name, kind=row.kind, columns=row.sources, detail=row.statistics)
+            for row in prepared.features.describe()
+        ],
+        run={
+            "MLflow run": trained[chosen].run_id,
+            "candidate": chosen,
+            "prepared data": prepared.digest[:16],
+            "features": prepared.features.digest[:16],
+            "settings": digest_json(to_settings(run))[:16],
+        },
+    )
+
+
+def _chosen(outcome: Outcome, trained: Mapping[str, TrainedBundle]) -> str:
+    return next(name for name, found in trained.items() if found.digest == outcome.version.digest)
+
+
+def _role(session: Session, table: str) -> str:
+    task = session.plan.task
+    if table == task.events:
+        return "events"
+    views = [f"{name} by {', '.join(view.entity)}" for name, view in task.views.items() if view.table == table]
+    return "view " + "; ".join(views)
+
+
+def _window(session: Session, split: str) -> str:
+    rule = session.run.split
+    if isinstance(rule, TimeSplit):
+        low, high = rule.windows()[split]
+        return f"{low:%Y-%m-%d} to before {high:%Y-%m-%d}, {rule.zone}"
+    return "by hash of the key"

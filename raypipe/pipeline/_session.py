@@ -1,0 +1,179 @@
+"""A job's session: the checked experiment, its remembered steps, and the tables, on a started cluster."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from raypipe.core import cluster
+from raypipe.core.config import to_settings
+from raypipe.core.console import headline, say, table
+from raypipe.core.rows import RowCounts
+from raypipe.evaluate import Evaluation
+from raypipe.ingest import Ingested, ingest_tables
+from raypipe.pipeline._experiment import Candidate, Experiment
+from raypipe.pipeline._judge import evaluate_bundle
+from raypipe.pipeline._steps import Step, Steps, fingerprint
+from raypipe.pipeline._train import TrainedBundle, train_candidate, training_fingerprint
+from raypipe.prepare import Plan, Prepared, prepare, prepared_digest
+from raypipe.registry import Registry, tracking_uri
+from raypipe.serve import prepare_environment
+from raypipe.tables import TableRef, Tables
+
+DATA, DRIVER = "Ray Data", "driver"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What every job works with.
+
+    Attributes:
+        run: The experiment.
+        plan: Its checked task.
+        steps: Finished steps.
+        settings: The resolved configuration with secrets masked.
+    """
+
+    run: Experiment
+    plan: Plan
+    steps: Steps
+    settings: Mapping[str, Any]
+
+    @property
+    def registry(self) -> Registry:
+        """The model registry of this experiment."""
+        return Registry(tracking=self.run.tracking, storage=self.run.storage)
+
+
+def open_session(run: Experiment, settings: Mapping[str, Any], *, serving: bool = False) -> Session:
+    """Check everything that can be known before work, then start or join the cluster.
+
+    Args:
+        run: The experiment.
+        settings: The resolved configuration with secrets masked.
+        serving: The job will deploy, so the cluster must be started with what the ingress needs.
+
+    Raises:
+        ConfigError, LeakyColumn, StorageError: before any cluster is started.
+    """
+    plan = run.plan()
+    tracking_uri(run.tracking, run.storage)
+    run.storage.check_usable(submitted=cluster.is_submitted())
+    run = _with_absolute_root(run)
+    if serving:
+        prepare_environment(run.serving)
+    run.ray.start()
+    return Session(run=run, plan=plan, steps=Steps(run.storage, run.name), settings=settings)
+
+
+def _with_absolute_root(run: Experiment) -> Experiment:
+    """Workers have other working folders, so a local root is made absolute once."""
+    return replace(run, storage=replace(run.storage, root=run.storage.uri().rstrip("/")))
+
+
+def ingest(session: Session) -> dict[str, Ingested]:
+    """Bring all tables up to their sources."""
+    run = session.run
+
+    def work() -> tuple[dict[str, Ingested], str, bool]:
+        done = ingest_tables(run.data.tables, run.storage)
+        changed = [name for name, table in done.items() if not table.reused]
+        reason = f"new versions of {', '.join(changed)}" if changed else "no source has changed"
+        return done, reason, not changed
+
+    done: dict[str, Ingested] = dict(session.steps.checked("ingest", work, engine=DATA).result)
+    rows = [
+        [found.ref.label, f"{found.rows.rows_in:,}", f"{found.rows.rows_out:,}", _aside(found.rows), found.reason]
+        for found in done.values()
+    ]
+    table("tables", ["table", "rows in", "rows out", "set aside", "why"], rows)
+    return done
+
+
+def open_tables(session: Session) -> dict[str, TableRef]:
+    """The latest version of every table that the task reads.
+
+    Raises:
+        TableNotFound: when the ingest job has not been run.
+    """
+    tables = Tables(session.run.storage)
+    return {name: tables.open(name) for name in session.plan.tables}
+
+
+def prepare_data(session: Session, tables: Mapping[str, TableRef]) -> Prepared:
+    """Join, split, fit and transform, unless the same was done before."""
+    run, plan = session.run, session.plan
+    digest = prepared_digest(plan, tables)
+    parts = fingerprint(
+        settings={"task": to_settings(plan.task), "split": to_settings(plan.split), "features": to_settings(plan.features)},
+        inputs={name: tables[name].label for name in plan.tables} | {"digest": digest},
+        packages=(),
+    )
+    step = session.steps.cached(
+        "prepare", parts, lambda: {"uri": prepare(plan, tables, run.storage, run.joins).uri}, engine=DATA
+    )
+    prepared = Prepared.open(step.result["uri"])
+    _show_prepared(prepared)
+    return prepared
+
+
+def train(session: Session, name: str, candidate: Candidate, prepared: Prepared) -> TrainedBundle:
+    """Train one candidate, unless the same was done before."""
+    engine = f"Ray Train, {candidate.trainer.num_workers} worker(s)" if candidate.trainer.num_workers else DRIVER
+
+    def work() -> Mapping[str, Any]:
+        return train_candidate(
+            session.run, name, candidate, plan=session.plan, prepared=prepared, settings=session.settings
+        ).to_dict()
+
+    step = session.steps.cached(f"train-{name}", training_fingerprint(candidate, prepared), work, engine=engine)
+    return TrainedBundle.from_dict(step.result)
+
+
+def evaluate(session: Session, name: str, trained: TrainedBundle, prepared: Prepared) -> dict[str, Evaluation]:
+    """Evaluations of a bundle on validation and test rows, unless they were made before."""
+    parts = fingerprint(
+        settings=to_settings(session.run.evaluator),
+        inputs={"bundle": trained.digest, "prepared": prepared.digest},
+        packages=("bundle", "evaluate", "features", "models", "score"),
+    )
+
+    def work() -> Mapping[str, Any]:
+        return evaluate_bundle(session.run, prepared, uri=trained.bundle_uri, digest=trained.digest)
+
+    step = session.steps.cached(f"evaluate-{name}", parts, work, engine=DATA)
+    return {split: Evaluation.from_dict(found) for split, found in step.result.items()}
+
+
+def show_evaluations(evaluations: Mapping[str, Mapping[str, Evaluation]]) -> None:
+    """One line a model and metric, with the interval."""
+    rows = []
+    for name, by_split in evaluations.items():
+        test, validation = by_split["test"], by_split["validation"]
+        for metric, found in test.metrics.items():
+            value = validation.metrics[metric].value
+            rows.append([name, metric, _number(value), _number(found.value), f"{_number(found.low)} to {_number(found.high)}"])
+    table("evaluation", ["model", "metric", "validation", "test", "95 % interval of test"], rows)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _aside(rows: RowCounts) -> str:
+    return ", ".join(f"{num:,} {reason}" for reason, num in rows.set_aside.items()) or "0"
+
+
+def _show_prepared(prepared: Prepared) -> None:
+    rows = [[split, f"{num:,}", *prepared.times.get(split, ("", ""))] for split, num in prepared.num_rows.items()]
+    table("splits", ["split", "rows", "first prediction", "last prediction"], rows)
+    say(f"  {prepared.rows.rows_in:,} events, set aside: {_aside(prepared.rows)}")
+    if prepared.unmatched:
+        say("  nothing found in a view: " + ", ".join(f"{name} {num:,}" for name, num in prepared.unmatched.items()))
+
+
+def show_steps(steps: list[Step], seconds: float) -> None:
+    """What was done, by which Ray library, and what was reused."""
+    headline(f"done in {seconds:.1f} s with {os.cpu_count()} cores")
+    rows = [[s.name, s.engine, "reused" if s.reused else "ran", f"{s.seconds:.1f}", s.reason] for s in steps]
+    table("steps", ["step", "done by", "", "seconds", "why"], rows)

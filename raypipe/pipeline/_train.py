@@ -1,0 +1,157 @@
+"""Training one candidate: prepared data in, a bundle and a tracked run out."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from raypipe.bundle import MANIFEST, Bundle, save_bundle
+from raypipe.core.config import to_settings
+from raypipe.core.console import bar, say
+from raypipe.core.digest import digest_json
+from raypipe.core.storage import join, upload_folder
+from raypipe.evaluate import choose_threshold
+from raypipe.models import FittedModel
+from raypipe.pipeline._experiment import Candidate, Experiment
+from raypipe.pipeline._steps import fingerprint
+from raypipe.prepare import LoadPrepared, Plan, Prepared
+from raypipe.registry import start_run
+from raypipe.train import train_model
+
+NUM_EXAMPLES = 32
+_PACKAGES = ("bundle", "core", "evaluate", "features", "models", "prepare", "train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedBundle:
+    """A trained candidate, as steps pass it on.
+
+    Attributes:
+        candidate: Its name.
+        digest: Digest of the bundle.
+        bundle_uri: Folder of the bundle.
+        run_id: The MLflow run.
+        engine: What trained it.
+        seconds: Training time.
+        best_step: The step that was kept.
+        curve: One point per step.
+        threshold: Chosen on validation rows; None unless binary.
+    """
+
+    candidate: str
+    digest: str
+    bundle_uri: str
+    run_id: str
+    engine: str
+    seconds: float
+    best_step: int
+    curve: list[dict[str, float]]
+    threshold: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As stored by the step."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "TrainedBundle":
+        """The inverse of `to_dict`."""
+        return cls(**data)
+
+
+def training_fingerprint(candidate: Candidate, prepared: Prepared) -> dict[str, Any]:
+    """What a trained candidate is a function of."""
+    settings = {"model": to_settings(candidate.model), "trainer": to_settings(candidate.trainer)}
+    return fingerprint(settings=settings, inputs={"prepared": prepared.digest}, packages=_PACKAGES)
+
+
+def train_candidate(
+    run: Experiment, name: str, candidate: Candidate, *, plan: Plan, prepared: Prepared, settings: Mapping[str, Any]
+) -> TrainedBundle:
+    """Train, choose the threshold on validation rows, save the bundle, and track it all in one MLflow run."""
+    digest = digest_json(training_fingerprint(candidate, prepared))[:24]
+    tags = {
+        "experiment": run.name,
+        "candidate": name,
+        "prepared": prepared.digest,
+        "features": prepared.features.digest,
+        "fingerprint": digest,
+        **{f"table.{table}": f"{table}@{version}" for table, version in prepared.tables.items()},
+    }
+    with start_run(run.tracking, run.storage, name=f"{run.name}-{name}", tags=tags, settings=settings) as tracker:
+        with bar(f"train {name}", _steps(candidate)) as progress:
+            trained = train_model(
+                candidate.model,
+                trainer=candidate.trainer,
+                load=LoadPrepared(prepared.uri),
+                uri=run.storage.uri("runs"),
+                fingerprint=digest,
+                on_progress=lambda step, metrics: progress.advance(note=_note(step, metrics)),
+            )
+        threshold = _threshold(trained.model, prepared)
+        bundle_uri = join(run.storage.uri("runs"), digest, "bundle")
+        bundle_digest = _save(_bundle(run, plan, prepared, model=trained.model, threshold=threshold), bundle_uri)
+        tracker.log_curve([(int(point["step"]), {k: v for k, v in point.items() if k != "step"}) for point in trained.curve])
+        tracker.log_tags({"bundle": bundle_digest, "engine": trained.engine})
+        tracker.log_json("features.json", prepared.features.to_dict())
+        tracker.log_json("rows.json", prepared.rows.to_dict())
+        say(f"  {name}: {len(trained.curve)} steps, best {trained.best_step}, {trained.seconds:.1f} s in {trained.engine}")
+    return TrainedBundle(
+        candidate=name,
+        digest=bundle_digest,
+        bundle_uri=bundle_uri,
+        run_id=tracker.run_id,
+        engine=trained.engine,
+        seconds=round(trained.seconds, 2),
+        best_step=trained.best_step,
+        curve=[dict(point) for point in trained.curve],
+        threshold=threshold,
+    )
+
+
+def _threshold(model: FittedModel, prepared: Prepared) -> float | None:
+    if prepared.target.kind != "binary":
+        return None
+    validation = prepared.tensors("validation")
+    return choose_threshold(validation.y_N, model.predict(validation.inputs))
+
+
+def _bundle(run: Experiment, plan: Plan, prepared: Prepared, *, model: FittedModel, threshold: float | None) -> Bundle:
+    shaping = [prepared.times[split][1] for split in ("train", "validation") if split in prepared.times]
+    meta = {
+        "experiment": run.name,
+        "key": list(plan.key),
+        "tables": dict(prepared.tables),
+        "prepared": prepared.digest,
+        "split": {"digest": digest_json(to_settings(run.split)), "by_time": run.split.by_time},
+        "shaped_until": max(shaping, default=""),
+    }
+    return Bundle(
+        inputs=prepared.inputs,
+        sources=prepared.sources,
+        features=prepared.features,
+        model=model,
+        target=prepared.target,
+        examples=prepared.joined("train", NUM_EXAMPLES).select(list(prepared.inputs.columns)),
+        threshold=threshold,
+        meta=meta,
+    )
+
+
+def _save(bundle: Bundle, uri: str) -> str:
+    with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
+        folder = Path(scratch) / "bundle"
+        digest = save_bundle(bundle, folder)
+        upload_folder(folder, uri, last=MANIFEST)
+    return digest
+
+
+def _steps(candidate: Candidate) -> int:
+    """Most steps that the model takes, for the progress bar."""
+    settings = to_settings(candidate.model)
+    return int(settings.get("num_rounds") or settings.get("max_epochs") or 1)
+
+
+def _note(step: int, metrics: Mapping[str, float]) -> str:
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name != "step")
+    return f"step {step}: {shown}"

@@ -1,0 +1,153 @@
+"""Pass one over the events: derive, join views, label, split, write joined rows, and fit the training rows."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raypipe.core.errors import LabelError
+from raypipe.core.rows import RowCounts
+from raypipe.core.storage import arrow_filesystem, join, path_of
+from raypipe.expressions import compile_expression
+from raypipe.features import FitState, fit_chunk
+from raypipe.joins import join_view
+from raypipe.prepare._plan import Plan
+from raypipe.prepare._prepared import JOINED_AT, JOINED_LABEL
+from raypipe.split import SPLITS
+from raypipe.tables import write_part
+
+_INSTANT = pa.timestamp("us", "UTC")
+UNLABELLED = "the label is null"
+OUTSIDE = "outside every window of the split"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinedPart:
+    """What one part of the events gave."""
+
+    rows: RowCounts
+    num_rows: Mapping[str, int]
+    times: Mapping[str, tuple[str, str]]
+    labels: Mapping[str, Mapping[str, int]]
+    unmatched: Mapping[str, int]
+    state: FitState | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinPart:
+    """Worker: one Parquet file of the events, whose stem names the files that are written."""
+
+    plan: Plan
+    views: Mapping[str, Any]
+    uri: str
+
+    def __call__(self, source: tuple[str, str]) -> JoinedPart:
+        """Join, label, split and write the file at `source` = (stem, uri); fit its training rows."""
+        stem, uri = source
+        events = pq.read_table(path_of(uri), columns=list(self.plan.event_columns), filesystem=arrow_filesystem(uri))
+        joined = enrich(events, self.plan, self.views)
+        label = label_of(joined, self.plan)
+        splits = self.plan.split.assign(joined, key=self.plan.key, at=JOINED_AT if self.plan.task.prediction_time else None)
+        reasons = pc.if_else(
+            pc.is_null(label), UNLABELLED, pc.if_else(pc.is_null(splits), OUTSIDE, pa.scalar(None, pa.string()))
+        )
+        extra = [JOINED_AT] if self.plan.task.prediction_time else []
+        rows = joined.select([*self.plan.kept, *extra]).append_column(JOINED_LABEL, label)
+        aside = Counter(self._named(r) for r in reasons.drop_null().to_pylist())
+        by_split = {name: rows.filter(pc.and_(pc.is_null(reasons), pc.equal(splits, name))) for name in SPLITS}
+        for name, table in by_split.items():
+            write_part(join(self.uri, "joined", name), f"{stem}.parquet", table)
+        return JoinedPart(
+            rows=RowCounts(events.num_rows, sum(t.num_rows for t in by_split.values()), dict(sorted(aside.items()))),
+            num_rows={name: t.num_rows for name, t in by_split.items()},
+            times={name: _bounds(t) for name, t in by_split.items() if extra and t.num_rows},
+            labels={name: _label_counts(t, self.plan) for name, t in by_split.items()},
+            unmatched=_unmatched(joined, self.plan),
+            state=fit_chunk(self.plan.features, by_split["train"]) if by_split["train"].num_rows else None,
+        )
+
+    def _named(self, reason: str) -> str:
+        return self.plan.task.unlabelled or UNLABELLED if reason == UNLABELLED else reason
+
+
+def enrich(events: pa.Table, plan: Plan, views: Mapping[str, Any]) -> pa.Table:
+    """`events` with derived columns, the prediction time and the columns of all views.
+
+    Args:
+        events: Rows with `plan.event_columns` (the label's columns may be absent).
+        plan: The checked task.
+        views: View name -> its rows, or a Ray object reference to them.
+    """
+    task = plan.task
+    for name, text in task.derive.items():
+        events = events.append_column(name, _chunked(compile_expression(text).evaluate(events)))
+    if task.prediction_time:
+        at = compile_expression(task.prediction_time).evaluate(events)
+        events = events.append_column(JOINED_AT, _chunked(at).cast(_INSTANT))
+    for name, view in task.views.items():
+        events = join_view(events, name, view, fetch(views[name]), at=JOINED_AT if view.event_time else None)
+    return events
+
+
+def fetch(rows: Any) -> pa.Table:
+    """The table behind a Ray object reference, or the table itself."""
+    import ray
+
+    return ray.get(rows) if isinstance(rows, ray.ObjectRef) else rows
+
+
+def label_of(rows: pa.Table, plan: Plan) -> pa.ChunkedArray:
+    """The label of each row: bool for binary, text for multiclass, float64 for regression; null where unknown.
+
+    Raises:
+        LabelError: when the expression has the wrong type for the task.
+    """
+    task, label = plan.task, _chunked(compile_expression(plan.task.label).evaluate(rows))
+    if task.kind == "binary":
+        if not pa.types.is_boolean(label.type):
+            raise LabelError(
+                task.name, f"{task.label} gives {label.type}, not true or false", "write a comparison such as x > 15"
+            )
+        return label
+    if task.kind == "multiclass":
+        if pa.types.is_floating(label.type):
+            raise LabelError(
+                task.name, f"{task.label} gives decimal numbers", "use task.kind=regression or a column of classes"
+            )
+        return label.cast(pa.string())
+    if not (pa.types.is_integer(label.type) or pa.types.is_floating(label.type)):
+        raise LabelError(task.name, f"{task.label} gives {label.type}, not a number", "use task.kind=binary or multiclass")
+    value = label.cast(pa.float64())
+    return pc.if_else(pc.is_finite(value), value, pa.scalar(None, pa.float64()))
+
+
+def _chunked(values: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
+    return values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+
+
+def _bounds(rows: pa.Table) -> tuple[str, str]:
+    bounds = pc.min_max(rows.column(JOINED_AT)).as_py()
+    return bounds["min"].isoformat(), bounds["max"].isoformat()
+
+
+def _label_counts(rows: pa.Table, plan: Plan) -> dict[str, int]:
+    if plan.task.kind == "regression":
+        return {}
+    counts = pc.value_counts(rows.column(JOINED_LABEL).cast(pa.string()))
+    return {c["values"]: c["counts"] for c in counts.to_pylist()}
+
+
+def _unmatched(rows: pa.Table, plan: Plan) -> dict[str, int]:
+    """Rows for which a view gave nothing: all its columns are null."""
+    out = {}
+    for name, view in plan.task.views.items():
+        nulls = [pc.is_null(rows.column(f"{name}_{column}")) for column in view.columns]
+        missing = nulls[0]
+        for null in nulls[1:]:
+            missing = pc.and_(missing, null)
+        out[name] = int(pc.sum(missing).as_py() or 0)
+    return out

@@ -1,0 +1,150 @@
+"""Where runs and model versions are recorded, and the quiet way to MLflow. MLflow is imported on first use: 1-2 s."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from raypipe.core.config import config
+from raypipe.core.errors import ConfigError
+from raypipe.core.storage import Storage, is_remote
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SCHEMES = ("sqlite:///", "http://", "https://", "postgresql://", "postgresql+", "mysql://", "mysql+", "mssql+")
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+_PROBE_TIMEOUT_S = 10.0
+
+
+@config
+class Tracking:
+    """The MLflow store. Credentials come from the environment (``MLFLOW_TRACKING_USERNAME``, ``..._PASSWORD``, ``..._TOKEN``).
+
+    Attributes:
+        uri: ``http(s)://HOST`` of a server, ``sqlite:///FILE``, or another database; null is ``mlflow.db`` under a local
+            ``storage.root``.
+        experiment: MLflow experiment of the runs.
+    """
+
+    uri: str | None = None
+    experiment: str = "raypipe"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """A client of one store, and the id of the experiment in it."""
+
+    client: "MlflowClient"
+    uri: str
+    experiment_id: str
+
+
+def tracking_uri(tracking: Tracking, storage: Storage) -> str:
+    """The URI of the MLflow store; starts nothing, so a job can refuse a wrong one at the door.
+
+    Raises:
+        ConfigError: when a bucket root comes without `uri`, or `uri` is of no kind that MLflow keeps runs in.
+    """
+    if tracking.uri is None:
+        if is_remote(storage.root):
+            raise ConfigError(
+                [
+                    f"tracking.uri: storage.root={storage.root} cannot hold MLflow's SQLite file; "
+                    f"set tracking.uri=http://HOST:PORT of an MLflow server (or tracking.uri=sqlite:////LOCAL/mlflow.db)"
+                ]
+            )
+        return f"sqlite:///{storage.uri('mlflow.db')}"
+    if not tracking.uri.startswith(_SCHEMES):
+        raise ConfigError([f"tracking.uri: expected http(s)://HOST, sqlite:///FILE or a database URI, got {tracking.uri!r}"])
+    return tracking.uri
+
+
+def ui_command(tracking: Tracking, storage: Storage) -> str:
+    """What shows the runs to a person: the address of the server, or the command that starts one."""
+    uri = tracking_uri(tracking, storage)
+    return uri if _is_server(uri) else f"mlflow ui --backend-store-uri {_without_password(uri)}"
+
+
+def connect(tracking: Tracking, storage: Storage) -> Connection:
+    """Open the store, making it and the experiment when they are not there.
+
+    Raises:
+        ConfigError: when the URI is wrong, nothing answers there, or the experiment was deleted.
+    """
+    uri = tracking_uri(tracking, storage)
+    if _is_server(uri):
+        _probe(uri)
+    elif uri.startswith("sqlite:///"):
+        _sqlite_path(uri).parent.mkdir(parents=True, exist_ok=True)
+    client = _client(uri)
+    return Connection(client=client, uri=uri, experiment_id=_experiment(client, tracking.experiment, _artifacts(uri, storage)))
+
+
+def is_server_of(connection: Connection) -> bool:
+    """True when the store is an MLflow server, which resolves ``models:/`` sources itself."""
+    return _is_server(connection.uri)
+
+
+def _client(uri: str) -> "MlflowClient":
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _experiment(client: "MlflowClient", name: str, artifacts: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=artifacts))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # another process made it in between
+    if found.lifecycle_stage != "active":
+        raise ConfigError([f"tracking.experiment: {name} was deleted in MLflow; restore it there or choose another name"])
+    return str(found.experiment_id)
+
+
+def _artifacts(uri: str, storage: Storage) -> str | None:
+    """Where artifacts lie: a server decides itself, beside a SQLite file is `mlruns`, else under the storage root."""
+    if _is_server(uri):
+        return None
+    if uri.startswith("sqlite:///"):
+        return str(_sqlite_path(uri).parent / "mlruns")
+    return storage.uri("mlruns")
+
+
+def _sqlite_path(uri: str) -> Path:
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
+
+
+def _is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def _probe(uri: str) -> None:
+    """MLflow's own client retries for minutes before it says that nobody answers."""
+    try:
+        httpx.get(f"{uri.rstrip('/')}/health", timeout=_PROBE_TIMEOUT_S)
+    except httpx.TransportError as error:
+        shown = _without_password(uri)
+        raise ConfigError([f"tracking.uri: nothing answers at {shown} ({error}); start the server or correct it"]) from error
+
+
+def _without_password(uri: str) -> str:
+    return re.sub(r"(://[^/\s:@]*):[^/\s@]+@", r"\1:***@", uri)

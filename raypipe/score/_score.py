@@ -1,0 +1,268 @@
+"""Batch inference: a table version in, a table of predictions out, part by part.
+
+A part that a killed run has written is found by its name and not computed again; the table of predictions gets all
+parts in one commit, once.
+"""
+
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from functools import reduce
+from operator import add
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raypipe.bundle import Bundle
+from raypipe.core.config import config
+from raypipe.core.digest import digest_json
+from raypipe.core.errors import ConfigError
+from raypipe.core.fragments import map_fragments
+from raypipe.core.quarantine import SCHEMA as QUARANTINE
+from raypipe.core.quarantine import write_quarantine
+from raypipe.core.rows import RowCounts
+from raypipe.core.storage import Storage, arrow_filesystem, exists, join, path_of
+from raypipe.joins import Joins
+from raypipe.prepare import JOINED_AT, Plan, broadcast_views, enrich
+from raypipe.score._loaded import loaded
+from raypipe.tables import Part, TableRef, Tables, part_of, write_part
+
+_COUNTS = b"raypipe.rows"
+OUTSIDE = "outside the scored window"
+
+
+@config
+class Scoring:
+    """What to score.
+
+    Attributes:
+        table: Table of events; null takes the task's.
+        version: Its version; null takes the latest.
+        model: Version number or alias of the registered model.
+        since: First prediction time that is scored, read in `zone`; null from the start.
+        until: First prediction time that is not scored any more; null to the end.
+        zone: Time zone of `since` and `until`.
+    """
+
+    table: str | None = None
+    version: int | None = None
+    model: str = "champion"
+    since: date | datetime | None = None
+    until: date | datetime | None = None
+    zone: str = "UTC"
+
+    def window(self) -> tuple[datetime | None, datetime | None]:
+        """The instants of the window."""
+        return self._instant(self.since), self._instant(self.until)
+
+    def _instant(self, bound: date | datetime | None) -> datetime | None:
+        if bound is None:
+            return None
+        moment = bound if isinstance(bound, datetime) else datetime.combine(bound, time())
+        return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(self.zone))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A version of the table of predictions, and what it cost in rows."""
+
+    ref: TableRef
+    rows: RowCounts
+    reused: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelId:
+    """Which registered model answers: every prediction carries it."""
+
+    name: str
+    version: int
+    digest: str
+    bundle_uri: str
+
+
+def score_table(
+    plan: Plan, tables: Mapping[str, TableRef], scoring: Scoring, model: ModelId, *, storage: Storage, joins: Joins
+) -> Scored:
+    """Score the events of `scoring` with `model` into table ``predictions/<model name>``.
+
+    Raises:
+        ConfigError: when the model needs columns that the task does not give.
+        TableNotFound: when there is nothing to score.
+    """
+    events = tables[plan.task.events]
+    since, until = scoring.window()
+    if (since or until) and not plan.task.prediction_time:
+        raise ConfigError(["scoring.since and scoring.until need task.prediction_time"])
+    inputs = {name: [tables[name].name, tables[name].version, tables[name].facts.get("digest", "")] for name in plan.tables}
+    digest = digest_json({"inputs": inputs, "window": [str(since), str(until)], "model": [model.digest, model.version]})
+    out = Tables(storage, "predictions")
+    transaction = f"score-{digest}"
+    if out.committed(model.name, transaction):
+        ref = out.open(model.name)
+        return Scored(ref=ref, rows=_rows_of(ref, transaction), reused=True)
+    work = _ScorePart(
+        plan=plan,
+        views=broadcast_views(plan, tables, joins),
+        model=model,
+        window=(since, until),
+        uri=out.uri(model.name),
+        stem=digest[:16],
+        storage=storage,
+    )
+    sources = [(i, events.part_uri(part)) for i, part in enumerate(events.parts)]
+    done = list(map_fragments(work, sources, title="score"))
+    rows = reduce(add, (counts for _, counts in done))
+    schema = _schema(events.schema, plan.key, loaded(model.bundle_uri, model.digest))
+    facts = {"rows": rows.to_dict(), "transaction": transaction, "model": [model.name, model.version], "inputs": inputs}
+    ref = out.commit(
+        model.name, [part for part, _ in done if part.num_rows], schema, mode="append", transaction=transaction, facts=facts
+    )
+    return Scored(ref=ref, rows=rows, reused=False)
+
+
+def _rows_of(ref: TableRef, transaction: str) -> RowCounts:
+    """Counts of an earlier scoring: those of the table's last commit when it is the one, else its parts' own."""
+    if ref.facts.get("transaction") == transaction:
+        counts = ref.facts["rows"]
+        return RowCounts(counts["in"], counts["out"], counts["set_aside"])
+    stem = transaction.removeprefix("score-")[:16]
+    uris = [ref.part_uri(part) for part in ref.parts if part.path.startswith(f"part-{stem}")]
+    return reduce(add, (_stored_counts(uri) for uri in uris), RowCounts(0, 0))
+
+
+def _stored_counts(uri: str) -> RowCounts:
+    metadata = pq.read_schema(path_of(uri), filesystem=arrow_filesystem(uri)).metadata
+    counts = json.loads(metadata[_COUNTS])
+    return RowCounts(counts["in"], counts["out"], counts["set_aside"])
+
+
+def _schema(events: pa.Schema, key: Sequence[str], bundle: Bundle) -> pa.Schema:
+    scores = (
+        [(f"score_{name}", pa.float64()) for name in bundle.target.classes]
+        if bundle.target.kind == "multiclass"
+        else [("score", pa.float64())]
+    )
+    label = pa.float64() if bundle.target.kind == "regression" else pa.string()
+    return pa.schema(
+        [
+            *(events.field(name) for name in key),
+            ("prediction_id", pa.string()),
+            ("prediction_time", pa.timestamp("us", "UTC")),
+            *scores,
+            ("label", label),
+            ("model_name", pa.string()),
+            ("model_version", pa.int64()),
+            ("model_digest", pa.string()),
+            ("scored_at", pa.timestamp("us", "UTC")),
+        ]
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ScorePart:
+    """Worker: one file of events -> one file of predictions."""
+
+    plan: Plan
+    views: Mapping[str, Any]
+    model: ModelId
+    window: tuple[datetime | None, datetime | None]
+    uri: str
+    stem: str
+    storage: Storage
+
+    def __call__(self, source: tuple[int, str]) -> tuple[Part, RowCounts]:
+        index, uri = source
+        path = f"part-{self.stem}-{index:05d}.parquet"
+        if exists(join(self.uri, path)):
+            return part_of(self.uri, path), _stored_counts(join(self.uri, path))
+        events = pq.read_table(path_of(uri), columns=list(self.plan.scoring_columns), filesystem=arrow_filesystem(uri))
+        joined = enrich(events, self.plan, self.views)
+        aside: Counter[str] = Counter()
+        inside = self._in_window(joined)
+        if inside.num_rows < joined.num_rows:
+            aside[OUTSIDE] = joined.num_rows - inside.num_rows
+        predictions = self._predict(inside, uri, index, aside)
+        rows = RowCounts(events.num_rows, predictions.num_rows, dict(sorted(aside.items())))
+        metadata = {_COUNTS: json.dumps(rows.to_dict()).encode()}
+        return write_part(self.uri, path, predictions.replace_schema_metadata(metadata)), rows
+
+    def _in_window(self, rows: pa.Table) -> pa.Table:
+        since, until = self.window
+        if since is not None:
+            rows = rows.filter(pc.greater_equal(rows.column(JOINED_AT), pa.scalar(since, pa.timestamp("us", "UTC"))))
+        if until is not None:
+            rows = rows.filter(pc.less(rows.column(JOINED_AT), pa.scalar(until, pa.timestamp("us", "UTC"))))
+        return rows
+
+    def _predict(self, rows: pa.Table, uri: str, index: int, aside: Counter[str]) -> pa.Table:
+        bundle = loaded(self.model.bundle_uri, self.model.digest)
+        missing = [name for name in bundle.input_columns if name not in rows.column_names]
+        if missing:
+            raise ConfigError(
+                [f"model {self.model.name}@{self.model.version} needs {', '.join(missing)}, which the task lacks"]
+            )
+        checked = bundle.inputs.check(rows.select(list(bundle.input_columns)))
+        if checked.bad.num_rows:
+            bad = checked.bad.to_pydict()
+            aside.update(f"{rule} of {column}" for rule, column in zip(bad["rule"], bad["column"], strict=True))
+            write_quarantine(
+                self.storage,
+                _quarantined(rows, checked.bad, uri),
+                table=f"score-{self.model.name}",
+                name=f"{self.stem}-{index}",
+            )
+            keep = pa.array([True] * rows.num_rows).to_numpy(zero_copy_only=False)
+            keep[bad["row"]] = False
+            rows = rows.filter(pa.array(keep))
+        schema = _schema(rows.schema, self.plan.key, bundle)
+        return pa.table(self._columns(rows, bundle, checked.good), schema=schema)
+
+    def _columns(self, rows: pa.Table, bundle: Bundle, inputs: pa.Table) -> dict[str, Any]:
+        num = rows.num_rows
+        out: dict[str, Any] = {name: rows.column(name) for name in self.plan.key}
+        predictions = bundle.predict(inputs)
+        if bundle.target.kind == "multiclass":
+            out |= {f"score_{name}": predictions.scores[:, i].astype("float64") for i, name in enumerate(bundle.target.classes)}
+        else:
+            out["score"] = predictions.scores.astype("float64")
+        keys = zip(*(rows.column(name).to_pylist() for name in self.plan.key), strict=True)
+        return {
+            **out,
+            "prediction_id": [prediction_id(self.model.digest, key) for key in keys],
+            "prediction_time": rows.column(JOINED_AT) if JOINED_AT in rows.column_names else [None] * num,
+            "label": list(predictions.labels),
+            "model_name": [self.model.name] * num,
+            "model_version": [self.model.version] * num,
+            "model_digest": [self.model.digest] * num,
+            "scored_at": [datetime.now(UTC)] * num,
+        }
+
+
+def prediction_id(digest: str, key: Sequence[Any]) -> str:
+    """Id of the prediction of the row with `key` by the bundle with `digest`: the same row scored again keeps its id."""
+    return str(uuid.UUID(bytes=hashlib.blake2b(repr((digest, *key)).encode(), digest_size=16).digest(), version=8))
+
+
+def _quarantined(rows: pa.Table, bad: pa.Table, uri: str) -> pa.Table:
+    num = bad.num_rows
+    return pa.table(
+        {
+            "stage": ["score"] * num,
+            "rule": bad.column("rule"),
+            "column": bad.column("column"),
+            "reason": bad.column("reason"),
+            "uri": [uri] * num,
+            "row": bad.column("row"),
+            "payload": [str(row) for row in rows.take(bad.column("row")).to_pylist()],
+            "contract": [""] * num,
+        },
+        schema=QUARANTINE,
+    )

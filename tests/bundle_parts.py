@@ -1,0 +1,126 @@
+"""Small real bundles for tests: fitted features and XGBoost on a few hundred rows, one for each kind of target."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raypipe.bundle import Bundle
+from raypipe.contract import Contract
+from raypipe.core.config import build
+from raypipe.core.tensors import LabelledTensors, Target, TrainingData
+from raypipe.features import FeatureSet, FittedFeatures, fit_chunk, solve
+from raypipe.models import Checkpoint, Xgboost
+
+CONTRACT = {
+    "columns": {
+        "carrier": {"type": "string", "nullable": False, "one_of": ["UA", "B6", "DL"]},
+        "distance": {"type": "float64", "nullable": False, "min": 0},
+        "time_hour": {"type": "timestamp", "nullable": False},
+        "minute": {"type": "int64", "nullable": False},
+        "holiday": "bool",
+        "planes_year": "int64",
+        "weather_temp": "float64",
+    }
+}
+SOURCES = {
+    **dict.fromkeys(["carrier", "distance", "time_hour", "minute", "holiday"], "request"),
+    "planes_year": "view:planes",
+    "weather_temp": "view:weather",
+}
+FEATURES = {
+    "derive": {"departure": "time_hour + minutes(minute)"},
+    "features": {
+        "distance": {"kind": "number", "scale": "standard"},
+        "views": {"kind": "number", "columns": ["planes_year", "weather_temp"], "impute": "median", "scale": "standard"},
+        "who": {"kind": "category", "columns": ["carrier", "holiday"]},
+        "departure": {"kind": "calendar", "column": "departure", "zone": "America/New_York", "parts": ["hour", "month"]},
+    },
+}
+TARGETS = {
+    "binary": Target(kind="binary", name="late", classes=("false", "true")),
+    "multiclass": Target(kind="multiclass", name="island", classes=("Biscoe", "Dream", "Torgersen")),
+    "regression": Target(kind="regression", name="price"),
+}
+
+
+@dataclass
+class PlainLoop:
+    """The loop of one process without checkpoints."""
+
+    rank: int = 0
+    world_size: int = 1
+    seed: int = 0
+    num_threads: int = 1
+    device: str = "cpu"
+    curve: list[tuple[int, Mapping[str, float]]] = field(default_factory=list)
+
+    def report(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.curve.append((step, metrics))
+
+    def save(self, step: int, state: Mapping[str, bytes]) -> None:
+        pass
+
+    def restore(self) -> Checkpoint | None:
+        return None
+
+    def wrap(self, module):
+        return module
+
+    def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return values
+
+
+def contract() -> Contract:
+    return build(CONTRACT, Contract)
+
+
+def raw_rows(num: int = 300, seed: int = 0) -> pa.Table:
+    """Raw joined columns, with nulls where the contract allows them."""
+    rng = np.random.default_rng(seed)
+    start = dt.datetime(2013, 1, 1, tzinfo=dt.UTC)
+    hours = [start + dt.timedelta(hours=int(h)) for h in rng.integers(0, 8000, num)]
+    columns = {
+        "carrier": rng.choice(["UA", "B6", "DL"], num).tolist(),
+        "distance": rng.uniform(80, 2500, num).tolist(),
+        "time_hour": hours,
+        "minute": rng.integers(0, 60, num).tolist(),
+        "holiday": [None if i % 11 == 0 else bool(i % 2) for i in range(num)],
+        "planes_year": [None if i % 7 == 0 else int(y) for i, y in enumerate(rng.integers(1980, 2013, num))],
+        "weather_temp": [None if i % 5 == 0 else float(t) for i, t in enumerate(rng.normal(55, 15, num))],
+    }
+    return pa.table(columns, schema=contract().schema)
+
+
+def fitted_features(rows: pa.Table) -> FittedFeatures:
+    features = build(FEATURES, FeatureSet)
+    return solve(features, fit_chunk(features, rows), rows.schema)
+
+
+def make_bundle(kind: str = "binary", *, num_rounds: int = 5, seed: int = 0) -> Bundle:
+    """A bundle not yet saved, trained on synthetic rows."""
+    rows, target = raw_rows(seed=seed), TARGETS[kind]
+    features = fitted_features(rows)
+    inputs = features.transform(rows)
+    distance = np.asarray(rows["distance"].to_pylist())
+    labels = {
+        "binary": distance > 1200,
+        "multiclass": np.digitize(distance, [900, 1700]),
+        "regression": distance * 100.0,
+    }
+    data = LabelledTensors(inputs=inputs, y_N=labels[kind].astype(np.float32))
+    training = TrainingData(train=data, validation=data, specs=features.specs, target=target)
+    model = Xgboost(num_rounds=num_rounds, max_depth=3).train(training, PlainLoop())
+    return Bundle(
+        inputs=contract(),
+        sources=SOURCES,
+        features=features,
+        model=model,
+        target=target,
+        examples=rows.slice(0, 100),
+        threshold=0.5 if kind == "binary" else None,
+        meta={"tables": {"flights": 3}},
+    )
