@@ -1,86 +1,31 @@
-"""Metrics against scikit-learn, the laws of the bootstrap, slices, thresholds, and what is refused."""
+"""Metrics against scikit-learn, and the laws of the bootstrap."""
 
 import json
-import warnings
 
 import numpy as np
 import pytest
+from evaluate_parts import (
+    BINARY,
+    DELAY,
+    QUICK,
+    SPECIES,
+    binary_rows,
+    multiclass_rows,
+    regression_rows,
+    sklearn_binary,
+    sklearn_multiclass,
+    sklearn_regression,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
-from raypipe.core.errors import ConfigError, EmptySplit, LabelError, ScoreError
-from raypipe.core.tensors import Target
-from raypipe.evaluate import METRICS, Evaluation, Evaluator, Resampling, ScoredRows, choose_threshold, evaluate
+from raypipe.evaluate import METRICS, Evaluation, Evaluator, Resampling, ScoredRows, evaluate
 from raypipe.evaluate._binary import BinarySample
 from raypipe.evaluate._bootstrap import resample
 from raypipe.evaluate._multiclass import MulticlassSample
 from raypipe.evaluate._regression import RegressionSample
-
-BINARY = Target(kind="binary", name="late", classes=("false", "true"))
-SPECIES = Target(kind="multiclass", name="species", classes=("Adelie", "Chinstrap", "Gentoo"))
-DELAY = Target(kind="regression", name="arr_delay")
-QUICK = Evaluator(num_resamples=40)
-
-
-def binary_rows(num_rows=2000, *, num_levels=50, seed=0, **settings):
-    random = np.random.default_rng(seed)
-    y_N = (random.random(num_rows) < 0.3).astype(np.float32)
-    scores_N = np.clip(np.round((0.25 + 0.2 * y_N + 0.2 * random.normal(size=num_rows)) * num_levels) / num_levels, 0, 1)
-    return ScoredRows(target=BINARY, split="test", y_N=y_N, scores=scores_N, **{"threshold": 0.4, **settings})
-
-
-def multiclass_rows(num_rows=600, *, seed=0, **settings):
-    random = np.random.default_rng(seed)
-    y_N = random.choice(3, num_rows, p=[0.5, 0.3, 0.2])
-    logits = np.round(random.normal(size=(num_rows, 3)), 1)
-    logits[np.arange(num_rows), y_N] += 1.5
-    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return ScoredRows(target=SPECIES, split="test", y_N=y_N.astype(np.float32), scores=scores, **settings)
-
-
-def regression_rows(num_rows=500, *, seed=0, **settings):
-    random = np.random.default_rng(seed)
-    y_N = random.gamma(2, 20, num_rows)
-    return ScoredRows(target=DELAY, split="test", y_N=y_N, scores=y_N * 0.8 + random.normal(size=num_rows) * 9, **settings)
-
-
-def sklearn_binary(y, scores, threshold, weight=None):
-    predicted = scores >= threshold
-    w = {"sample_weight": weight}
-    return {
-        "roc_auc": sk.roc_auc_score(y, scores, **w),
-        "pr_auc": sk.average_precision_score(y, scores, **w),
-        "log_loss": sk.log_loss(y, scores, labels=[0, 1], **w),
-        "brier": sk.brier_score_loss(y, scores, **w),
-        "accuracy": sk.accuracy_score(y, predicted, **w),
-        "precision": sk.precision_score(y, predicted, zero_division=np.nan, **w),
-        "recall": sk.recall_score(y, predicted, **w),
-        "f1": sk.f1_score(y, predicted, **w),
-    }
-
-
-def sklearn_multiclass(y, scores, weight=None):
-    predicted, w = scores.argmax(axis=1), {"sample_weight": weight}
-    macro = {"average": "macro", "zero_division": 0, **w}
-    return {
-        "accuracy": sk.accuracy_score(y, predicted, **w),
-        "macro_f1": sk.f1_score(y, predicted, **macro),
-        "macro_precision": sk.precision_score(y, predicted, **macro),
-        "macro_recall": sk.recall_score(y, predicted, **macro),
-        "macro_roc_auc": sk.roc_auc_score(y, scores, multi_class="ovr", average="macro", **w),
-        "log_loss": sk.log_loss(y, scores, labels=range(scores.shape[1]), **w),
-    }
-
-
-def sklearn_regression(y, scores, weight=None):
-    w = {"sample_weight": weight}
-    return {
-        "rmse": sk.root_mean_squared_error(y, scores, **w),
-        "mae": sk.mean_absolute_error(y, scores, **w),
-        "r2": sk.r2_score(y, scores, **w),
-    }
 
 
 @pytest.mark.parametrize(
@@ -240,102 +185,3 @@ def test_curves_are_thinned_but_keep_their_shape():
     fpr, recall, _ = sk.roc_curve(rows.y_N, rows.scores, drop_intermediate=False)
     assert {*zip(detail.roc.x, detail.roc.y, strict=True)} <= {*zip(fpr.tolist(), recall.tolist(), strict=True)}
     assert detail.pr.x[-1] == 1
-
-
-def test_slices_group_small_values_and_say_none_where_a_metric_is_undefined():
-    rows = binary_rows(1000)
-    values = np.array(["AA"] * 600 + ["UA"] * 300 + ["OO"] * 10 + ["YV"] * 8 + [None] * 82, dtype=object)
-    one_class = np.where(rows.y_N == 1, "positives", "negatives")
-    rows = binary_rows(1000, slices={"carrier": values, "known": one_class})
-    found = evaluate(rows, evaluator=Evaluator(num_resamples=40, min_slice_rows=50))
-    carriers = [s for s in found.slices if s.column == "carrier"]
-    assert [(s.value, s.num_rows) for s in carriers] == [("AA", 600), ("UA", 300), ("(null)", 82), ("other (small)", 18)]
-    first = carriers[0]
-    assert first.metrics == pytest.approx(sklearn_binary(rows.y_N[:600], rows.scores[:600], 0.4))
-    assert first.main.low < first.main.value < first.main.high
-    assert first.label_mean == pytest.approx(rows.y_N[:600].mean())
-    undefined = next(s for s in found.slices if s.value == "positives")
-    assert (undefined.main.value, undefined.main.low, undefined.metrics["roc_auc"]) == (None, None, None)
-    assert undefined.metrics["recall"] is not None
-
-
-def test_a_column_with_many_values_shows_the_largest():
-    rows = binary_rows(1000, slices={"tailnum": np.arange(1000) % 40})
-    found = evaluate(rows, evaluator=Evaluator(num_resamples=20, min_slice_rows=5, max_slice_values=3))
-    assert [(s.value, s.num_rows) for s in found.slices] == [("0", 25), ("1", 25), ("10", 25), ("other (small)", 925)]
-
-
-def test_a_slice_of_nan_is_null():
-    rows = regression_rows(100, slices={"gate": np.array([np.nan] * 60 + [2.0] * 40)})
-    found = evaluate(rows, evaluator=Evaluator(num_resamples=20, min_slice_rows=1))
-    assert [s.value for s in found.slices] == ["(null)", "2.0"]
-
-
-@given(
-    st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=2, max_size=60).filter(lambda rows: any(y for y, _ in rows)),
-    st.sampled_from([np.float32, np.float64]),
-)
-@settings(max_examples=200, deadline=None)
-def test_no_other_threshold_has_a_larger_f1(rows, dtype):
-    y_N = np.array([y for y, _ in rows], np.float32)
-    scores_N = (np.array([s for _, s in rows]) / 8).astype(dtype)
-    threshold = choose_threshold(y_N, scores_N)
-    assert threshold == choose_threshold(y_N, scores_N)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        best = max(sk.f1_score(y_N, scores_N >= t) for t in np.unique(scores_N))
-    assert sk.f1_score(y_N, scores_N >= threshold) == pytest.approx(best)
-
-
-def test_a_threshold_lies_between_scores_even_when_they_are_neighbours():
-    low = np.float32(0.3)
-    high = np.nextafter(low, np.float32(1))
-    threshold = choose_threshold(np.array([0, 1]), np.array([low, high]))
-    assert (np.array([low, high]) >= threshold).tolist() == [False, True]
-    assert choose_threshold(np.array([0, 1]), np.array([0.2, 0.4])) == pytest.approx(0.3)
-
-
-GOOD_Y, GOOD_SCORES = np.array([0, 1, 1.0]), np.array([0.1, 0.7, 0.6])
-REFUSED = [
-    ("no rows", BINARY, np.array([]), np.array([]), EmptySplit, "split test has no rows"),
-    ("one class", BINARY, np.ones(3), GOOD_SCORES, LabelError, "all 3 rows of split test have the one class 'true'"),
-    ("one class of many", SPECIES, np.full(3, 2), np.full((3, 3), 1 / 3), LabelError, "the one class 'Gentoo'"),
-    ("null label", BINARY, np.array([0, 1, np.nan]), GOOD_SCORES, LabelError, "1 of 3 rows of split test have no finite label"),
-    ("label 2", BINARY, np.array([0, 1, 2]), GOOD_SCORES, LabelError, "hold no class index below 2"),
-    ("label 0.5", BINARY, np.array([0, 1, 0.5]), GOOD_SCORES, LabelError, "hold no class index"),
-    (
-        "nan score",
-        BINARY,
-        GOOD_Y,
-        np.array([0.1, np.nan, 0.2]),
-        ScoreError,
-        "1 of 3 rows have a prediction that is not a finite",
-    ),
-    ("infinite value", DELAY, GOOD_Y, np.array([0.1, np.inf, 0.2]), ScoreError, "not a finite number"),
-    ("score above 1", BINARY, GOOD_Y, np.array([0.1, 1.2, 0.2]), ScoreError, "not a probability"),
-    ("classes do not sum to 1", SPECIES, GOOD_Y, np.full((3, 3), 0.5), ScoreError, "3 of 3 rows have a prediction that is not"),
-    ("wrong shape", SPECIES, GOOD_Y, GOOD_SCORES, ScoreError, r"have predictions of shape \(3,\), not \(3, 3\)"),
-    ("too few scores", BINARY, GOOD_Y, GOOD_SCORES[:2], ScoreError, r"have predictions of shape \(2,\), not \(3,\)"),
-]
-
-
-@pytest.mark.parametrize(("target", "y_N", "scores", "error", "message"), [c[1:] for c in REFUSED], ids=[c[0] for c in REFUSED])
-def test_rows_that_cannot_be_judged_are_refused(target, y_N, scores, error, message):
-    with pytest.raises(error, match=message):
-        ScoredRows(target=target, split="test", y_N=y_N, scores=scores, threshold=0.5)
-
-
-def test_a_slice_column_of_another_length_is_refused():
-    with pytest.raises(ValueError, match="carrier have another number of rows"):
-        binary_rows(10, slices={"carrier": np.array(["AA"])})
-
-
-def test_a_binary_target_needs_a_threshold():
-    with pytest.raises(ValueError, match="threshold chosen on validation"):
-        evaluate(binary_rows(threshold=None), evaluator=QUICK)
-
-
-def test_a_metric_of_another_kind_of_target_is_refused_with_a_suggestion():
-    with pytest.raises(ConfigError, match=r"evaluator.metric: a binary target has no metric 'roc_auk'; did you mean roc_auc\?"):
-        evaluate(binary_rows(), evaluator=Evaluator(metric="roc_auk"))
-    assert evaluate(binary_rows(), evaluator=Evaluator(metric="log_loss", num_resamples=20)).main == "log_loss"

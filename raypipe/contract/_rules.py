@@ -133,7 +133,7 @@ def _check_choices(kind: ColumnType, one_of: tuple[str | int | float | bool, ...
         raise ValueError("one_of is empty: no value would be allowed")
     wrong = [value for value in one_of if type(value) not in allowed[kind]]
     if wrong:
-        raise ValueError(f"one_of of a {kind} column holds {wrong[0]!r}")
+        raise ValueError(f"one_of holds {wrong[0]!r}, which is not a value of type {kind}")
 
 
 def explain(rule: Rule, column: Column, value: object) -> str:

@@ -6,22 +6,22 @@ allowed prefix can be named: a configuration chooses among parts, it cannot run 
 """
 
 import importlib
-import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
-from pydantic_core import ErrorDetails
 
 from raypipe.core.errors import ConfigError
+from raypipe.core.explain import dotted, explain
 from raypipe.core.naming import did_you_mean
 
 T = TypeVar("T")
 _MARK = "__raypipe_config__"
 _ALWAYS_ALLOWED = ("raypipe.",)
+_NOT_OURS = ("_args_", "_partial_", "_convert_", "_recursive_")
 _RULES = ConfigDict(extra="forbid", arbitrary_types_allowed=True, use_enum_values=True)
 
 
@@ -50,7 +50,8 @@ def build(settings: Mapping[str, Any], cls: type[T], *, allowed: Sequence[str] =
         ConfigError: with all problems at once, each naming its setting.
     """
     problems: list[str] = []
-    plain = _build_parts(dict(settings), "", (*_ALWAYS_ALLOWED, *allowed), problems)
+    prefixes = (*_ALWAYS_ALLOWED, *(prefix if prefix.endswith(".") else f"{prefix}." for prefix in allowed))
+    plain = _build_parts(dict(settings), "", prefixes, problems)
     if problems:
         raise ConfigError(problems)
     return _validate(plain, cls, "")
@@ -58,10 +59,13 @@ def build(settings: Mapping[str, Any], cls: type[T], *, allowed: Sequence[str] =
 
 def _build_parts(value: Any, path: str, allowed: tuple[str, ...], problems: list[str]) -> Any:
     if isinstance(value, Mapping):
+        problems.extend(
+            f"{dotted(path, [k])}: is not used here; a part takes named settings only" for k in _NOT_OURS if k in value
+        )
         inner = {
-            k: _build_parts(v, f"{path}.{k}" if path else str(k), allowed, problems)
+            k: _build_parts(v, dotted(path, [k]), allowed, problems)
             for k, v in value.items()
-            if k != "_target_"
+            if k != "_target_" and k not in _NOT_OURS
         }
         if "_target_" not in value:
             return inner
@@ -106,38 +110,7 @@ def _validate(plain: Mapping[str, Any], cls: type[T], path: str) -> T:
     try:
         return TypeAdapter(cls).validate_python(plain)
     except ValidationError as error:
-        raise ConfigError(sorted({_problem(e, cls, path) for e in error.errors()})) from error
-
-
-def _problem(error: ErrorDetails, cls: type[Any], path: str) -> str:
-    steps = [s for s in error["loc"] if not (isinstance(s, str) and ("[" in s or s.startswith("function-")))]
-    where = _dotted(path, steps)
-    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden", "dataclass_unexpected_keyword"):
-        names = [_dotted(path, [*steps[:-1], name]) for name in dict.fromkeys(all_settings(cls))]
-        return f"unknown setting {where}{did_you_mean(where, names)}"
-    if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return f"no value for {where} (add {where}=...)"
-    if error["type"] == "union_tag_invalid":
-        context = error.get("ctx", {})
-        tag = str(context.get("tag", ""))
-        names = [t.strip().strip("'") for t in str(context.get("expected_tags", "")).split(",")]
-        return f"{where}: unknown kind {tag!r}{did_you_mean(tag, names)} (kinds: {', '.join(names)})"
-    message = error["msg"].removeprefix("Value error, ")
-    shown = repr(error["input"])
-    return f"{where}: {message} (got {shown if len(shown) < 80 else shown[:77] + '...'})"
-
-
-def all_settings(cls: Any, seen: frozenset[Any] = frozenset()) -> Iterator[str]:
-    """Names of all settings reachable from a `@config` class, nearest first; used for suggestions."""
-    if isinstance(cls, type) and is_dataclass(cls):
-        if cls in seen:
-            return
-        hints = typing.get_type_hints(cls)
-        yield from (f.name for f in fields(cls))
-        for f in fields(cls):
-            yield from all_settings(hints[f.name], seen | {cls})
-    for argument in typing.get_args(cls) if not isinstance(cls, types.GenericAlias) or cls.__args__ else ():
-        yield from all_settings(argument, seen)
+        raise ConfigError(explain(error, plain, cls, path)) from error
 
 
 def to_settings(part: Any) -> Any:
@@ -150,10 +123,3 @@ def to_settings(part: Any) -> Any:
     if isinstance(part, (list, tuple, set, frozenset)):
         return [to_settings(value) for value in part]
     return part if isinstance(part, (str, int, float, bool)) or part is None else str(part)
-
-
-def _dotted(path: str, steps: Sequence[Any]) -> str:
-    text = path
-    for step in steps:
-        text += f"[{step}]" if isinstance(step, int) else (f".{step}" if text else str(step))
-    return text

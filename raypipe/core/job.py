@@ -12,7 +12,9 @@ one JSON object, printed after Ray is shut down.
 
 import argparse
 import json
+import os
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -135,15 +137,39 @@ def _show(error: BaseException) -> None:
     inner = _unwrapped(error)
     if isinstance(inner, RaypipeError):
         say(f"error: {inner}")
+    elif isinstance(inner, RayTaskError):
+        console.print(_without_ray_frames(str(inner)), markup=False)
+        say(f"the worker's log is below {Path(tempfile.gettempdir()) / 'ray' / 'session_latest' / 'logs'}")
     else:
-        console.print("".join(traceback.format_exception(error)), markup=False)
+        console.print("".join(traceback.format_exception(inner)), markup=False)
+
+
+def _without_ray_frames(text: str) -> str:
+    """A worker's traceback without the two lines of each frame inside Ray."""
+    kept, skip = [], False
+    for line in text.splitlines():
+        if line.startswith("  File "):
+            skip = f"{os.sep}ray{os.sep}" in line
+        elif not line.startswith("    "):
+            skip = False
+        if not skip:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def _said(error: BaseException) -> dict[str, str]:
+    """Type and one line of an error, for the result."""
+    inner = error.cause if isinstance(error, RayTaskError) and isinstance(error.cause, BaseException) else error
+    lines = [line for line in str(inner).splitlines() if line.strip()] or [""]
+    whole = str(inner) if isinstance(inner, RaypipeError) else lines[0]
+    return {"type": type(inner).__name__, "message": whole}
 
 
 def _print_result(record: JobRecord, error: BaseException | None, seconds: float) -> None:
     status = {EXIT_OK: "ok", EXIT_HOLD: "hold"}.get(record.exit_code, "failed")
     line: dict[str, Any] = {"job": record.job, "status": status, **record.result}
     if error is not None:
-        line["error"] = {"type": type(error).__name__, "message": str(error)}
+        line["error"] = _said(error)
     line["seconds"] = seconds
     sys.stderr.flush()
     print(json.dumps(line, ensure_ascii=False), flush=True)  # noqa: T201  # the job's result line

@@ -15,6 +15,7 @@ from raypipe.evaluate._theme import GRID, INK, MUTED, PRIMARY, SECONDARY, SERIES
 
 _MAX_SERIES = len(SERIES)
 _MAX_CELLS = 12
+_MAX_SHARES = 5
 
 
 def figures(evaluation: Evaluation, *, curves: Sequence[TrainingCurve] = ()) -> dict[str, bytes]:
@@ -176,11 +177,10 @@ def _confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str], 
     for i, j in np.ndindex(num, num):
         axes.fill([j, j + 1, j + 1, j], [i, i, i + 1, i + 1], color=PRIMARY, alpha=0.62 * shares[i, j], linewidth=0)
         if num <= _MAX_CELLS:
-            axes.text(
-                j + 0.5, i + 0.46, f"{counts[i, j]:,}", ha="center", va="center", color=INK, fontsize=12 if num < 5 else 8.5
-            )
-        if num < 5:
-            axes.text(j + 0.5, i + 0.66, f"{shares[i, j]:.1%}", ha="center", va="center", color=INK, fontsize=8.5)
+            size, va = (12.0, "bottom") if num < _MAX_SHARES else (8.5, "center")
+            axes.text(j + 0.5, i + 0.5, f"{counts[i, j]:,}", ha="center", va=va, color=INK, fontsize=size)
+        if num < _MAX_SHARES:
+            axes.text(j + 0.5, i + 0.54, f"{shares[i, j]:.1%}", ha="center", va="top", color=INK, fontsize=8.5)
     names = [_short(name) for name in classes]
     axes.set_xticks(np.arange(num) + 0.5, names, rotation=0 if sum(map(len, names)) <= 32 else 60)
     axes.set_yticks(np.arange(num) + 0.5, names)

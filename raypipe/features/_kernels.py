@@ -17,6 +17,7 @@ from raypipe.core.errors import FeatureError
 Kind = Literal["number", "category", "calendar"]
 CategoryType = Literal["string", "int64", "bool"]
 CategoryValue = str | int | bool
+_FEW = 32  # below this many rows plain Python is faster than Arrow's dictionaries, and gives the same indices
 _PARTS = {
     "hour": pc.hour,
     "weekday": pc.day_of_week,
@@ -61,7 +62,8 @@ def category_type(found: pa.DataType) -> CategoryType | None:
 def numbers(cells: pa.Array) -> NDArray[np.float64]:
     """float64 values of a numeric or boolean column, NaN for null."""
     cells = cells.dictionary_decode() if pt.is_dictionary(cells.type) else cells
-    values: NDArray[np.float64] = pc.cast(cells, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    cells = cells if cells.type == pa.float64() else pc.cast(cells, pa.float64(), safe=False)
+    values: NDArray[np.float64] = cells.to_numpy(zero_copy_only=False)
     return values
 
 
@@ -80,6 +82,8 @@ def impute_and_scale(x_N: NDArray[np.float64], *, fill: float | None, mean: floa
 
 def indices(cells: pa.Array, lookup: Mapping[CategoryValue, int]) -> NDArray[np.int32]:
     """Index of each value, 0 for unknown and null; looked up once per distinct value."""
+    if len(cells) <= _FEW:
+        return np.array([lookup.get(value, 0) for value in cells.to_pylist()], np.int32)
     coded = cells if pt.is_dictionary(cells.type) else cells.dictionary_encode()
     distinct = coded.dictionary.to_pylist()
     index_D = np.zeros(len(distinct) + 1, np.int32)

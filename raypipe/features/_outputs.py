@@ -1,6 +1,5 @@
 """Fitted outputs: one column of a tensor each, with the statistics that it needs, and how it is computed from its column."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal
@@ -118,7 +117,7 @@ class FittedCategory:
 
     @cached_property
     def _lookup(self) -> dict[CategoryValue, int]:
-        values: Sequence[CategoryValue] = self.vocabulary
+        values: tuple[CategoryValue, ...] = self.vocabulary
         return {value: i for i, value in enumerate(values, start=1)}
 
     def compute(self, cells: pa.Array) -> NDArray[np.int32]:

@@ -175,7 +175,7 @@ class FeatureSet:
     @cached_property
     def input_columns(self) -> tuple[str, ...]:
         """Raw columns that the features need, derived ones resolved to theirs, in order of first use."""
-        return tuple(dict.fromkeys(raw for feature in self.features for raw in self._raw_columns(feature)))
+        return tuple(dict.fromkeys(raw for feature in self.features for raw in self.raw_columns_of(feature)))
 
     def check(self, schema: pa.Schema) -> None:
         """Refuse what cannot work on tables of `schema`, before any row is read.
@@ -185,7 +185,7 @@ class FeatureSet:
                 computed or hides a column of the table.
         """
         for feature in self.features:
-            for raw in self._raw_columns(feature):
+            for raw in self.raw_columns_of(feature):
                 if raw not in schema.names:
                     problem = f"unknown column {raw}{did_you_mean(raw, schema.names)}"
                     raise FeatureError(feature, problem, f"columns are {', '.join(schema.names)}")
@@ -216,7 +216,8 @@ class FeatureSet:
                 raise FeatureError(name, error.problem, f"it is derived as {error.feature}; {error.way_out}") from error
         return table
 
-    def _raw_columns(self, feature: str) -> tuple[str, ...]:
+    def raw_columns_of(self, feature: str) -> tuple[str, ...]:
+        """Raw columns that a feature needs, derived ones resolved to theirs."""
         return tuple(raw for column in self.columns_of(feature) for raw in self.sources.get(column, (column,)))
 
     @cached_property

@@ -89,7 +89,7 @@ def ingest_tables(specs: Mapping[str, TableSpec], storage: Storage) -> dict[str,
         done[result.name].append(result)
     counts = {name: _check(name, specs[name].contract, done[name], tables.uri(name)) for name in changed}
     for name in changed:
-        _commit(tables, name, specs[name].contract, done[name], counts[name], digests[name])
+        _commit(tables, name, [w for w in work if w.name == name], done[name], counts[name])
     return {name: _outcome(tables.open(name), known[name], name in changed) for name in specs}
 
 
@@ -230,10 +230,12 @@ class _KeyRows:
         return frame.filter(pl.Series(np.isin(frame.hash_rows(seed=0).to_numpy(), self.hashes)))
 
 
-def _commit(tables: Tables, name: str, contract: Contract, done: Sequence[_Done], rows: RowCounts, digest: str) -> None:
+def _commit(tables: Tables, name: str, work: Sequence[_Work], done: Sequence[_Done], rows: RowCounts) -> None:
+    contract, digest, before = work[0].spec.contract, work[0].digest, tables.find(name)
     parts = [part for d in done for part in d.parts]
     facts = {"digest": digest, "rows": rows.to_dict(), "contract": contract.digest}
-    tables.commit(name, parts, contract.schema, mode="overwrite", transaction=f"ingest-{digest}", facts=facts)
+    base = "new" if before is None else str(before.version)
+    tables.commit(name, parts, contract.schema, mode="overwrite", transaction=f"ingest-{digest}-{base}", facts=facts)
 
 
 def _outcome(ref: TableRef, before: TableRef | None, changed: bool) -> Ingested:  # noqa: FBT001  # private

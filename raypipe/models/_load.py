@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from raypipe.core.errors import BundleError
+from raypipe.models._mlp_fitted import FittedMlp
 from raypipe.models._protocols import FittedModel
+from raypipe.models._xgboost import FittedXgboost
 
-_OWN = {
-    "xgboost": "raypipe.models._xgboost:FittedXgboost",
-    "mlp": "raypipe.models._mlp_fitted:FittedMlp",
-}
+_OWN: dict[str, type[FittedModel]] = {"xgboost": FittedXgboost, "mlp": FittedMlp}
 
 
 def import_path(cls: type[Any]) -> str:
@@ -29,20 +28,18 @@ def load_model(kind: str, folder: Path) -> FittedModel:
     Raises:
         BundleError: when the kind is unknown, or its class cannot be imported or is not a fitted model.
     """
-    path = _OWN.get(kind, kind)
+    return _OWN[kind].load(folder) if kind in _OWN else _imported(kind, folder).load(folder)
+
+
+def _imported(path: str, folder: Path) -> type[FittedModel]:
     module_name, _, name = path.partition(":")
     if not name:
-        raise BundleError(str(folder), f"unknown model kind {kind!r} (known: {', '.join(_OWN)}, or package.module:Class)")
+        raise BundleError(str(folder), f"unknown model kind {path!r} (known: {', '.join(_OWN)}, or package.module:Class)")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise BundleError(str(folder), f"the model is a {path}, which cannot be imported ({error})") from error
     found = vars(module).get(name)
-    if not (isinstance(found, type) and _is_fitted_class(found)):
+    if not (isinstance(found, type) and all(hasattr(found, part) for part in ("kind", "predict", "save", "load"))):
         raise BundleError(str(folder), f"the model is a {path}, which is not a class with kind, predict, save and load")
-    fitted: FittedModel = found.load(folder)  # type: ignore[attr-defined]  # checked above
-    return fitted
-
-
-def _is_fitted_class(cls: type[Any]) -> bool:
-    return all(hasattr(cls, name) for name in ("kind", "predict", "save", "load"))
+    return found

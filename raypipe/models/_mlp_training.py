@@ -20,15 +20,8 @@ from raypipe.core.errors import TrainingError
 from raypipe.core.tensors import LabelledTensors, TrainingData
 from raypipe.models._metrics import has_both_classes, roc_auc
 from raypipe.models._mlp import Mlp
-from raypipe.models._mlp_fitted import (
-    FittedMlp,
-    Network,
-    NetworkShape,
-    as_tensor,
-    embedding_dim,
-    missing_numbers,
-    outputs_in_chunks,
-)
+from raypipe.models._mlp_fitted import FittedMlp, missing_numbers
+from raypipe.models._mlp_network import Network, NetworkShape, as_tensor, embedding_dim, outputs_in_chunks
 from raypipe.models._protocols import Loop
 
 _LOWER_RATE = "lower model.learning_rate, or scale the number features"
@@ -135,6 +128,7 @@ class MlpTraining:
     def _validate(self) -> dict[str, float]:
         """Every process evaluates all validation rows, and all take the mean: no two can decide to stop differently."""
         rows = self._validation
+        self._network.eval()
         outputs_NO = torch.cat(list(outputs_in_chunks(self._network, rows.numbers_NF, rows.categories_NC)))
         values = [self._loss(outputs_NO.double(), rows.y_N.double()).item() / len(rows)]
         if self._has_auc:

@@ -111,8 +111,8 @@ def _track(
         page = Path(scratch) / "report.html"
         page.write_text(render_report(facts), encoding="utf-8")
         tracker.log_file(page)
-        for name, data in figures(facts).items():
-            image = Path(scratch) / f"{name}.png"
+        for name, data in figures(facts.evaluation, curves=facts.curves).items():
+            image = Path(scratch) / name
             image.write_bytes(data)
             tracker.log_file(image, "figures")
 

@@ -142,8 +142,8 @@ def _time_problems(task: Task, split: Split) -> Iterator[str]:
 
 
 def _check_known(task: Task, features: FeatureSet, available: Mapping[str, tuple[str, Column]]) -> None:
-    for feature, columns in features.columns_by_feature.items():
-        for column in columns:
+    for feature in features.features:
+        for column in features.raw_columns_of(feature):
             source, declared = available[column]
             if declared.known == "later" and source == "request":
                 raise LeakyColumn(feature, column, task.events)

@@ -57,8 +57,7 @@ def prepare(plan: Plan, tables: Mapping[str, TableRef], storage: Storage, joins:
     for name in SPLITS:
         if not num_rows[name]:
             raise EmptySplit(name, num_rows)
-    schema = pq.read_schema(path_of(join(uri, "joined", "train", "00000.parquet")), filesystem=arrow_filesystem(uri))
-    fitted = solve(plan.features, merge_states([part.state for part in parts if part.state is not None]), schema)
+    fitted = solve(plan.features, merge_states([p.state for p in parts if p.state is not None]), plan.inputs.schema)
     files = {name: tuple(s for (s, _), part in zip(sources, parts, strict=True) if part.num_rows[name]) for name in SPLITS}
     work = [(name, stem) for name in SPLITS for stem in files[name]]
     list(map_fragments(_TransformPart(uri=uri, features=fitted, target=target), work, title="transform"))

@@ -14,6 +14,7 @@ from raypipe.core.rows import RowCounts
 from raypipe.core.storage import arrow_filesystem, join, path_of, read_bytes, read_json
 from raypipe.core.tensors import LabelledTensors, Target, TrainingData
 from raypipe.features import FittedFeatures
+from raypipe.split import SPLITS
 
 JOINED_AT = "__at"
 JOINED_LABEL = "__label"
@@ -103,7 +104,7 @@ class Prepared:
             digest=data["digest"],
             tables=data["tables"],
             rows=RowCounts(rows["in"], rows["out"], rows["set_aside"]),
-            num_rows=data["num_rows"],
+            num_rows={split: data["num_rows"][split] for split in SPLITS},
             times={split: (low, high) for split, (low, high) in data["times"].items()},
             features=FittedFeatures.from_dict(data["features"]),
             target=Target.from_dict(data["target"]),

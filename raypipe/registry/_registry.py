@@ -17,7 +17,7 @@ from raypipe.bundle import MANIFEST, Bundle, load_bundle, read_manifest
 from raypipe.core.errors import BundleError, ConfigError, ModelNotFound
 from raypipe.core.storage import Storage, download_folder, upload_folder
 from raypipe.registry._pyfunc_model import save_pyfunc
-from raypipe.registry._tracking import Connection, Tracking, connect, is_server_of
+from raypipe.registry._tracking import Connection, Tracking, connect, is_server_of, upstream_warnings_ignored
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
@@ -153,7 +153,7 @@ class Registry:
             self._connection.experiment_id, name="bundle", source_run_id=run_id or None, tags={"digest": bundle.digest}
         )
         ids = {"model_id": logged.model_id, **({"run_id": run_id} if run_id else {})}
-        with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch, upstream_warnings_ignored():
             folder = Path(scratch) / "model"
             requires = read_manifest(bundle_folder).requires
             save_pyfunc(folder, bundle=bundle, bundle_folder=bundle_folder, requires=requires, ids=ids)

@@ -2,6 +2,9 @@
 
 import os
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +27,11 @@ _QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+_UPSTREAM_WARNINGS = (
+    "The ``noload`` loader strategy is deprecated",
+    "Operation with range is deprecated",
+    ".*Any type hint is inferred as AnyType",
+)
 _PROBE_TIMEOUT_S = 10.0
 
 
@@ -96,12 +104,22 @@ def is_server_of(connection: Connection) -> bool:
     return _is_server(connection.uri)
 
 
+@contextmanager
+def upstream_warnings_ignored() -> Iterator[None]:
+    """Keep to themselves what MLflow 3.17 does wrong with newer SQLAlchemy, pandas, and its own types."""
+    with warnings.catch_warnings():
+        for message in _UPSTREAM_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
 def _client(uri: str) -> "MlflowClient":
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
+    with upstream_warnings_ignored():
+        from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _experiment(client: "MlflowClient", name: str, artifacts: str | None) -> str:

@@ -4,7 +4,6 @@ A part that a killed run has written is found by its name and not computed again
 parts in one commit, once.
 """
 
-import hashlib
 import json
 import uuid
 from collections import Counter
@@ -35,6 +34,7 @@ from raypipe.score._loaded import loaded
 from raypipe.tables import Part, TableRef, Tables, part_of, write_part
 
 _COUNTS = b"raypipe.rows"
+_NAMESPACE = uuid.UUID("6f0b6f5e-7a0c-5c55-9d6f-5c2c0f3a9e11")
 OUTSIDE = "outside the scored window"
 
 
@@ -248,7 +248,7 @@ class _ScorePart:
 
 def prediction_id(digest: str, key: Sequence[Any]) -> str:
     """Id of the prediction of the row with `key` by the bundle with `digest`: the same row scored again keeps its id."""
-    return str(uuid.UUID(bytes=hashlib.blake2b(repr((digest, *key)).encode(), digest_size=16).digest(), version=8))
+    return str(uuid.uuid5(_NAMESPACE, repr((digest, *key))))
 
 
 def _quarantined(rows: pa.Table, bad: pa.Table, uri: str) -> pa.Table:

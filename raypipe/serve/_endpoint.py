@@ -111,9 +111,9 @@ def build(args: Mapping[str, Any]) -> "Application":
     Raises:
         ConfigError: naming the setting that is unknown, missing or wrong.
     """
+    spec = build_config(dict(args), EndpointSpec)
     from ray import serve
 
-    spec = build_config(dict(args), EndpointSpec)
     replica = serve.deployment(serve.ingress()(Endpoint))
     options = {
         "name": DEPLOYMENT,

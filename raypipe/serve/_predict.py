@@ -19,7 +19,7 @@ from raypipe.serve._http import HttpError, Request, Response, check_json, json_r
 from raypipe.serve._model import VIEW, Loaded, Served
 from raypipe.serve._store import OnlineStore, Record
 
-INLINE_ROWS = 16
+INLINE_ROWS = 64
 MAX_PROBLEMS = 100
 
 

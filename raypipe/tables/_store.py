@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
+from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, CommitProperties, Transaction, create_table_with_add_actions
 
@@ -139,7 +140,7 @@ class Tables:
             table.create_write_transaction(actions, mode, schema, commit_properties=properties)
         else:
             create_table_with_add_actions(
-                uri, schema, actions, mode="error", storage_options=options, commit_properties=properties
+                uri, DeltaSchema.from_arrow(schema), actions, mode="error", storage_options=options, commit_properties=properties
             )
 
     def _known(self, name: str) -> str:
