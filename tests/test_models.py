@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_data import KINDS, Centroids, FittedCentroids, Interrupted, MemoryLoop, data
 from sklearn import metrics
@@ -14,7 +14,7 @@ from raypipe.core.errors import BundleError, ConfigError, FeatureError, Training
 from raypipe.core.tensors import LabelledTensors, Target, TensorSpecs, TrainingData
 from raypipe.models import FittedModel, FittedXgboost, Mlp, Model, Xgboost, import_path, load_model, roc_auc
 
-XGBOOST = Xgboost(num_rounds=60, max_depth=3, early_stopping_rounds=10, subsample=0.7, checkpoint_rounds=5)
+XGBOOST = Xgboost(num_rounds=60, max_depth=3, early_stopping_rounds=10, subsample=0.7, colsample=0.8, checkpoint_rounds=5)
 MLP = Mlp(hidden_dims=(16, 8), batch_size=32, max_epochs=25, patience=6, learning_rate=0.01, dropout=0.2)
 MODELS = [pytest.param(XGBOOST, id="xgboost"), pytest.param(MLP, id="mlp")]
 
@@ -239,6 +239,7 @@ class OneOfTwo(MemoryLoop):
         raise Interrupted
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=2, max_size=60))
 def test_roc_auc_is_scikit_learns(rows):
     y_N, scores_N = np.array([float(y) for y, _ in rows]), np.array([float(s) for _, s in rows])

@@ -1,11 +1,16 @@
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +20,7 @@ from raypipe.bundle import load_bundle, save_bundle
 from raypipe.core.errors import BundleError, ConfigError, ModelNotFound, StorageError
 from raypipe.core.storage import Storage
 from raypipe.core.tracker import Tracker
-from raypipe.registry import ModelVersion, Registry, Tracking, start_run, tracking_uri, ui_command
+from raypipe.registry import ModelVersion, Registry, Tracking, reopen_run, start_run, tracking_uri, ui_command
 from raypipe.registry._git import git_tags
 from raypipe.registry._tracking import connect
 
@@ -106,6 +111,49 @@ def test_a_deleted_experiment_is_refused_by_name(client, storage: Storage) -> No
         connect(Tracking(experiment="gone"), storage)
 
 
+@pytest.mark.slow
+def test_processes_that_start_together_share_one_store_and_leave_nothing_else(tmp_path: Path) -> None:
+    code = """
+        import sys
+        from raypipe.core.storage import Storage
+        from raypipe.registry import Tracking, start_run
+        with start_run(Tracking(), Storage(root=sys.argv[1]), name="together") as tracker:
+            print(tracker.run_id)
+        """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    ended = [process.communicate() for process in started]
+    assert [process.returncode for process in started] == [0, 0], ended
+    found = connect(Tracking(), Storage(root=str(tmp_path)))
+    runs = {run.info.run_id for run in found.client.search_runs([found.experiment_id])}
+    assert runs == {out.strip() for out, _ in ended}
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+@pytest.mark.slow
+def test_kill_9_while_the_store_is_made_and_the_same_again_works(tmp_path: Path) -> None:
+    code = """
+        import os, signal, sys
+        from raypipe.core.storage import Storage
+        from raypipe.registry import Tracking, start_run
+        opened = []
+        def die(event, arguments):
+            if event == "sqlite3.connect":
+                opened.append(arguments)
+                if len(opened) == 3:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        sys.addaudithook(die)
+        with start_run(Tracking(), Storage(root=sys.argv[1]), name="killed"):
+            pass
+        """
+    done = run_python(code, str(tmp_path))
+    assert done.returncode == -9, done.stderr
+    assert len(list(tmp_path.iterdir())) == 1
+    with start_run(Tracking(), Storage(root=str(tmp_path)), name="again") as tracker:
+        pass
+    assert connect(Tracking(), Storage(root=str(tmp_path))).client.get_run(tracker.run_id).info.status == "FINISHED"
+
+
 # --- runs ---
 
 
@@ -141,7 +189,7 @@ def test_a_run_records_settings_tags_metrics_curves_and_files(tracking, storage,
     assert run.data.tags["digest.features"] == "ab12"
     assert run.data.tags["git.revision"]
     assert run.data.tags["git.dirty"] in ("true", "false", "unknown")
-    assert run.data.metrics == {"test.roc_auc": 0.7, "f1/Adélie (_)": 0.5, "validation_loss": 1 / 3}
+    assert run.data.metrics == {"test.roc_auc": 0.7, "f1/Adélie ___": 0.5, "validation_loss": 1 / 3}
     history = client.get_metric_history(tracker.run_id, "validation_loss")
     assert [(m.step, m.value) for m in history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
     found = Path(client.download_artifacts(tracker.run_id, "", str(tmp_path)))
@@ -457,3 +505,60 @@ def test_a_first_use_is_quiet_and_importing_the_package_imports_no_mlflow(tmp_pa
         """
     done = run_python(code, str(tmp_path / "root"), str(bundles["binary"]))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# --- the same on a server ---
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "log").open("wb") as log:
+        command = [sys.executable, "-m", "mlflow", "server", *where, *stores]
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health", process, folder / "log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        try:
+            if httpx.get(url, timeout=5).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise AssertionError(log.read_text())
+
+
+@pytest.mark.slow
+def test_a_server_takes_runs_and_versions_and_serves_the_model_to_mlflow(server, bundles, tmp_path) -> None:
+    tracking, storage = Tracking(uri=server), Storage(root=str(tmp_path / "root"))
+    with start_run(tracking, storage, name="train", settings={"seed": 0}) as tracker:
+        tracker.log_json("x", [1])
+        registry = Registry(tracking=tracking, storage=storage)
+        made = registry.register("flights", bundles["binary"], run_id=tracker.run_id)
+    assert registry.register("flights", bundles["binary"]) == made
+    assert registry.promote("flights", made.version) == registry.champion("flights") == made
+    rows = raw_rows(10, seed=8)
+    rows.to_pandas().to_pickle(tmp_path / "rows.pkl")
+    code = """
+        import sys, mlflow, pandas
+        frame = pandas.read_pickle(sys.argv[1])
+        mlflow.pyfunc.load_model("models:/flights@champion").predict(frame).to_parquet(sys.argv[2])
+        """
+    done = run_python(code, str(tmp_path / "rows.pkl"), str(tmp_path / "out.parquet"), MLFLOW_TRACKING_URI=server)
+    assert done.returncode == 0, done.stderr
+    expected = load_bundle(bundles["binary"]).predict(rows).to_table().to_pandas()
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out.parquet"), expected)

@@ -1,7 +1,9 @@
-"""The endpoint as an ASGI application over a real bundle, without Ray: answers, refusals, limits, hostile input."""
+"""The endpoint as an ASGI application over a real bundle, without Ray: answers, description, health, settings."""
 
 import asyncio
 import json
+import os
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -11,70 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundle_parts import make_bundle
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from serve_parts import GOOD, SlowScorer, call, make_spec, records, saved
 
-from raypipe.bundle import Bundle, load_bundle, save_bundle
-from raypipe.core.errors import BundleError, ConfigError, StorageError
-from raypipe.serve import App, Endpoint, EndpointSpec, Limits, Request, Response, Route
+from raypipe.bundle import Bundle, load_bundle
+from raypipe.core.errors import BundleError, ConfigError, PortInUse, StorageError
+from raypipe.serve import App, Endpoint, Limits, Request, Response, Route, Serving, build, prepare_environment
+from raypipe.serve._deploy import cause
+from raypipe.serve._haproxy import ENABLED, haproxy_variables
 from raypipe.serve._predict import INLINE_ROWS, prediction_ids
-
-GOOD = {"carrier": "UA", "distance": 1400.0, "time_hour": "2013-06-01T10:00:00Z", "minute": 15, "flight": 1545}
-
-
-@dataclass
-class Answered:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    messages: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-async def ask(
-    app: App, method: str, path: str, body: bytes | Sequence[bytes] = b"", headers: Mapping[str, str] | None = None
-) -> Answered:
-    """One request, its body in one or more chunks."""
-    chunks = [body] if isinstance(body, bytes) else list(body)
-    waiting = [{"type": "http.request", "body": c, "more_body": i < len(chunks) - 1} for i, c in enumerate(chunks)]
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    raw = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in (headers or {}).items()]
-    await app({"type": "http", "method": method, "path": path, "root_path": "", "headers": raw}, receive, send)
-    found = {k.decode(): v.decode("latin-1") for k, v in sent[0]["headers"]}
-    return Answered(sent[0]["status"], found, b"".join(m.get("body", b"") for m in sent[1:]), sent)
-
-
-def call(app: App, method: str = "POST", path: str = "/predict", body: Any = b"", **headers: str) -> Answered:
-    content = body if isinstance(body, (bytes, tuple)) else json.dumps(body).encode()
-    return asyncio.run(ask(app, method, path, content, {k.replace("_", "-"): v for k, v in headers.items()}))
-
-
-def records(*rows: Any) -> dict[str, Any]:
-    return {"records": list(rows)}
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    base = tmp_path_factory.mktemp("bundles")
-    for kind in ("binary", "multiclass", "regression"):
-        save_bundle(make_bundle(kind), base / kind)
-    return {kind: base / kind for kind in ("binary", "multiclass", "regression")}
-
-
-def make_spec(folder: Path, **changes: Any) -> EndpointSpec:
-    facts = {"name": "late", "model": "flights", "version": 3, "digest": load_bundle(folder).digest, "bundle_uri": str(folder)}
-    return EndpointSpec(**{**facts, "key": ("time_hour", "carrier", "flight"), **changes})
+    return saved(tmp_path_factory.mktemp("bundles"))
 
 
 @pytest.fixture(scope="module")
@@ -136,109 +87,6 @@ def test_a_body_in_chunks_is_one_body(app: App) -> None:
     assert call(app, body=(text[:10], b"", text[10:])).status == 200
 
 
-HOSTILE = [
-    ("empty body", b"", 400, "malformed JSON"),
-    ("half an object", b'{"records": [', 400, "malformed JSON"),
-    ("NaN", b'{"distance": NaN}', 400, "malformed JSON"),
-    ("Infinity", b'{"distance": -Infinity}', 400, "malformed JSON"),
-    ("a number beyond float64", b'{"distance": 1e999}', 400, "malformed JSON"),
-    ("a lone surrogate", b'{"carrier": "\\ud800"}', 400, "malformed JSON"),
-    ("bytes that are not UTF-8", b'{"carrier": "\xff"}', 400, "malformed JSON"),
-    ("a byte order mark", b"\xef\xbb\xbf{}", 400, "malformed JSON"),
-    ("depth", b"[" * 100_000 + b"]" * 100_000, 400, "malformed JSON"),
-    ("deep objects", b'{"a":' * 50_000 + b"1" + b"}" * 50_000, 400, "malformed JSON"),
-    ("depth inside a column", json.dumps({**GOOD, "carrier": json.loads("[" * 500 + "]" * 500)}).encode(), 422, "carrier"),
-    ("a string", b'"hello"', 422, "expected"),
-    ("null", b"null", 422, "expected"),
-    ("no records", b'{"records": []}', 422, "no records"),
-    ("an empty list", b"[]", 422, "no records"),
-    ("an empty record", b"{}", 422, "carrier: is null or missing"),
-    ("a list of numbers", b"[1, 2]", 422, "2 of 2 record(s)"),
-    ("a number among records", json.dumps(records(GOOD, 7)).encode(), 422, "record 1: a record is an object"),
-    ("a field beside records", json.dumps({**records(GOOD), "threshold": 1}).encode(), 422, "threshold"),
-    ("text for a number", json.dumps({**GOOD, "distance": "1400"}).encode(), 422, "column distance: '1400'"),
-    ("true for a number", json.dumps({**GOOD, "minute": True}).encode(), 422, "column minute"),
-    ("a fraction for a whole number", json.dumps({**GOOD, "minute": 1.5}).encode(), 422, "column minute"),
-    ("a whole number beyond 64 bits", json.dumps({**GOOD, "minute": 2**63}).encode(), 422, "column minute"),
-    ("a much larger one", json.dumps({**GOOD, "minute": 10**30}).encode(), 422, "column minute"),
-    ("below the minimum", json.dumps({**GOOD, "distance": -1}).encode(), 422, "less than 0"),
-    ("not among the choices", json.dumps({**GOOD, "carrier": "XX"}).encode(), 422, "not one of"),
-    ("a time without zone", json.dumps({**GOOD, "time_hour": "2013-06-01T10:00:00"}).encode(), 422, "no time zone"),
-    ("an object for a cell", json.dumps({**GOOD, "carrier": {"$ne": None}}).encode(), 422, "column carrier"),
-    ("null where it may not be", json.dumps({**GOOD, "carrier": None}).encode(), 422, "is null or missing"),
-]
-
-
-@pytest.mark.parametrize(("body", "status", "said"), [h[1:] for h in HOSTILE], ids=[h[0] for h in HOSTILE])
-def test_hostile_bodies_are_refused_with_one_json_line(app: App, body: bytes, status: int, said: str) -> None:
-    answer = call(app, body=body)
-    assert answer.status == status, answer.body
-    assert said in answer.json["error"]
-    assert "\n" not in answer.json["error"]
-    assert "Traceback" not in answer.body.decode()
-    assert answer.headers["content-type"] == "application/json"
-    assert call(app, body=GOOD).status == 200
-
-
-REQUESTS = [
-    ("GET", "/nothing", {}, 404, {}),
-    ("POST", "/predict/", {}, 404, {}),
-    ("GET", "/../etc/passwd", {}, 404, {}),
-    ("GET", "/predict", {}, 405, {"allow": "POST"}),
-    ("POST", "/health", {}, 405, {"allow": "GET, HEAD"}),
-    ("DELETE", "/", {}, 405, {"allow": "GET, HEAD"}),
-    ("OPTIONS", "/predict", {}, 405, {"allow": "POST"}),
-    ("POST", "/predict", {"content-type": "text/csv"}, 415, {}),
-    ("POST", "/predict", {"content-type": "application/x-www-form-urlencoded"}, 415, {}),
-    ("POST", "/predict", {"content-type": "application/json; charset=utf-16"}, 415, {}),
-    ("POST", "/predict", {"content-encoding": "gzip"}, 415, {}),
-    ("POST", "/predict", {"content-length": "1048577"}, 413, {}),
-    ("POST", "/predict", {"content-length": "9" * 5000}, 413, {}),
-    ("POST", "/predict", {"content-length": "-1"}, 400, {}),
-    ("POST", "/predict", {"content-length": "²"}, 400, {}),
-]
-
-
-@pytest.mark.parametrize(("method", "path", "headers", "status", "expected"), REQUESTS)
-def test_every_refusal_is_json_with_its_status(
-    app: App, method: str, path: str, headers: dict[str, str], status: int, expected: dict[str, str]
-) -> None:
-    answer = asyncio.run(ask(app, method, path, json.dumps(GOOD).encode(), headers))
-    assert answer.status == status
-    assert answer.json["error"]
-    assert expected.items() <= answer.headers.items()
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.binary(max_size=200)
-    | st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-        lambda inner: (
-            st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*GOOD, "records", "x"]), inner, max_size=5)
-        ),
-    ).map(lambda value: json.dumps(value).encode())
-)
-def test_no_body_makes_an_internal_error(endpoint: Endpoint, body: bytes) -> None:
-    answer = call(endpoint.app(), body=body)
-    assert answer.status in (200, 400, 422)
-    assert "predictions" in answer.json or answer.json["error"]
-
-
-def test_each_bad_record_is_named_with_column_and_problem(app: App) -> None:
-    rows = [GOOD, {**GOOD, "distance": "far"}, GOOD, {**GOOD, "minute": None}]
-    answer = call(app, body=records(*rows)).json
-    assert [(p["index"], p["column"]) for p in answer["problems"]] == [(1, "distance"), (3, "minute")]
-    assert answer["num_problems"] == 2
-    assert answer["error"].startswith("2 of 4 record(s) break the input contract; record 1, column distance: 'far'")
-
-
-def test_many_problems_are_counted_and_the_first_hundred_shown(app: App) -> None:
-    answer = call(app, body=records(*[{**GOOD, "minute": "x"}] * 250)).json
-    assert len(answer["problems"]) == 100
-    assert answer["num_problems"] == 250
-
-
 def test_a_bad_view_column_says_that_no_store_is_configured(app: App) -> None:
     answer = call(app, body={**GOOD, "weather_temp": "warm"}).json
     assert "view weather: no online store is configured" in answer["error"]
@@ -265,131 +113,6 @@ def test_a_store_fills_the_columns_of_its_views_whatever_the_request_says(folder
     app = Endpoint(make_spec(folders["binary"]), store=store).app()
     assert call(app, body=records({**GOOD, "weather_temp": "nonsense"}, GOOD)).status == 200
     assert store.asked == [("planes", 2), ("weather", 2)]
-
-
-def test_more_rows_than_allowed_are_refused(app: App, endpoint: Endpoint) -> None:
-    endpoint.reconfigure({"max_rows": 3})
-    assert call(app, body=records(*[GOOD] * 3)).status == 200
-    answer = call(app, body=records(*[GOOD] * 4))
-    assert answer.status == 413
-    assert "more than the 3" in answer.json["error"]
-
-
-def test_a_body_that_grows_beyond_the_limit_is_refused_before_it_is_whole(app: App, endpoint: Endpoint) -> None:
-    endpoint.reconfigure({"max_body_bytes": 100})
-    taken = []
-
-    async def receive() -> dict[str, Any]:
-        taken.append(1)
-        return {"type": "http.request", "body": b" " * 60, "more_body": True}
-
-    sent: list[dict[str, Any]] = []
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    asyncio.run(app({"type": "http", "method": "POST", "path": "/predict", "headers": []}, receive, send))
-    assert sent[0]["status"] == 413
-    assert len(taken) == 2
-
-
-def test_a_client_that_hangs_up_gets_no_answer_and_holds_no_place(app: App, endpoint: Endpoint) -> None:
-    endpoint.reconfigure({"max_in_flight": 1})
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.disconnect"}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    asyncio.run(app({"type": "http", "method": "POST", "path": "/predict", "headers": []}, receive, send))
-    assert sent == []
-    assert call(app, body=GOOD).status == 200
-
-
-@dataclass(frozen=True)
-class SlowScorer:
-    """A bundle whose large predictions wait for `go`."""
-
-    bundle: Bundle
-    go: threading.Event
-    digest: str
-    inputs: Any
-    sources: Mapping[str, str]
-    target: Any
-
-    @classmethod
-    def over(cls, bundle: Bundle, go: threading.Event) -> "SlowScorer":
-        return cls(bundle, go, bundle.digest, bundle.inputs, bundle.sources, bundle.target)
-
-    def predict(self, table: Any) -> Any:
-        if len(table) > INLINE_ROWS:
-            assert self.go.wait(10)
-        return self.bundle.predict(table)
-
-    def example_records(self, num: int = 1) -> list[dict[str, Any]]:
-        return self.bundle.example_records(num)
-
-
-def test_too_many_requests_at_work_are_refused_and_small_ones_pass_large_ones(folders: dict[str, Path]) -> None:
-    go, large = threading.Event(), json.dumps(records(*[GOOD] * (INLINE_ROWS + 1))).encode()
-    endpoint = Endpoint(make_spec(folders["binary"]), load=lambda folder: SlowScorer.over(load_bundle(folder), go))
-    endpoint.reconfigure({"max_in_flight": 2})
-    app = endpoint.app()
-
-    async def crowd() -> tuple[Answered, Answered, list[Answered]]:
-        first = asyncio.create_task(ask(app, "POST", "/predict", large))
-        await asyncio.sleep(0.05)
-        small = await ask(app, "POST", "/predict", json.dumps(GOOD).encode())
-        second = asyncio.create_task(ask(app, "POST", "/predict", large))
-        await asyncio.sleep(0.05)
-        refused = await ask(app, "POST", "/predict", json.dumps(GOOD).encode())
-        go.set()
-        return small, refused, [await first, await second]
-
-    small, refused, large_ones = asyncio.run(crowd())
-    assert small.status == 200
-    assert [a.status for a in large_ones] == [200, 200]
-    assert refused.status == 429
-    assert refused.headers["retry-after"] == "1"
-    assert call(app, body=GOOD).status == 200
-
-
-def test_a_request_that_takes_too_long_is_answered_and_its_thread_keeps_its_place(folders: dict[str, Path]) -> None:
-    go, large = threading.Event(), json.dumps(records(*[GOOD] * (INLINE_ROWS + 1))).encode()
-    endpoint = Endpoint(make_spec(folders["binary"]), load=lambda folder: SlowScorer.over(load_bundle(folder), go))
-    endpoint.reconfigure({"max_in_flight": 1, "timeout_s": 0.1})
-    app = endpoint.app()
-
-    async def story() -> list[int]:
-        late = await ask(app, "POST", "/predict", large)
-        busy = await ask(app, "POST", "/predict", json.dumps(GOOD).encode())
-        go.set()
-        for _ in range(100):
-            await asyncio.sleep(0.02)
-            after = await ask(app, "POST", "/predict", json.dumps(GOOD).encode())
-            if after.status == 200:
-                break
-        return [late.status, busy.status, after.status]
-
-    assert asyncio.run(story()) == [504, 429, 200]
-
-
-def test_an_error_in_the_model_is_500_without_its_text(folders: dict[str, Path], caplog: pytest.LogCaptureFixture) -> None:
-    bundle = load_bundle(folders["binary"])
-
-    class Broken(SlowScorer):
-        def predict(self, table: Any) -> Any:
-            if len(table) == 1:
-                raise RuntimeError("secret /path")
-            return bundle.predict(table)
-
-    app = Endpoint(make_spec(folders["binary"]), load=lambda _: Broken.over(bundle, threading.Event())).app()
-    answer = call(app, body=GOOD)
-    assert answer.status == 500
-    assert answer.json == {"error": "internal error; the replica's log has the cause"}
-    assert "secret /path" in caplog.text
 
 
 def test_nothing_loaded_is_503(app: App, endpoint: Endpoint) -> None:
@@ -523,8 +246,6 @@ class _Mute(SlowScorer):
     ],
 )
 def test_a_wrong_endpoint_setting_is_named(wrong: dict[str, Any], said: str) -> None:
-    from raypipe.serve import build
-
     args = {"name": "late", "model": "flights", "version": "3", "digest": "ab" * 32, "bundle_uri": "s3://b/x"}
     with pytest.raises(ConfigError, match=said):
         build({**args, **wrong})
@@ -537,3 +258,50 @@ def test_prediction_ids_are_unique_and_sort_by_time() -> None:
     assert len({*first, *later}) == 1010
     assert max(first) < min(later)
     assert all(len(i) == 32 and i[12] == "7" and i[16] in "89ab" for i in first)
+
+
+def test_two_clusters_share_no_port_and_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one = haproxy_variables(tmp_path / "a", Serving(), binary="/bin/true")
+    two = haproxy_variables(tmp_path / "b", Serving(), binary="/bin/true")
+    same = {name for name in one if one[name] == two[name]}
+    assert not {name for name in same if name.endswith(("_PORT", "_PATH", "_LOC", "_FILE", "_BASE"))}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_cluster_that_exists_keeps_its_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ENABLED, raising=False)
+    monkeypatch.setenv("RAY_ADDRESS", "somewhere:6379")
+    assert not prepare_environment(Serving())
+    assert ENABLED not in os.environ
+    monkeypatch.delenv("RAY_ADDRESS")
+    assert not prepare_environment(Serving(ingress="python", port=free_port()))
+    assert ENABLED not in os.environ
+
+
+def test_the_cause_is_one_line_for_our_errors_and_a_traceback_for_others() -> None:
+    trace = "Traceback (most recent call last):\n  File ...\n"
+    ours = f"Replica failed\n{trace}raypipe.core.errors.BundleError: model bundle x: bad: y\n"
+    theirs = f"Replica failed\n{trace}ValueError: bad"
+    assert cause(ours) == "model bundle x: bad: y"
+    assert cause(theirs) == f"ValueError: bad\n{trace}ValueError: bad"
+    assert cause("no replica fits") == "no replica fits"
+    assert cause("") == "no reason given"
+
+
+def test_a_port_in_use_is_refused_before_a_cluster_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(PortInUse, match=rf"127.0.0.1:{port} is in use .* serving.port=PORT"):
+            prepare_environment(Serving(port=port))
+        monkeypatch.setenv("RAY_ADDRESS", "somewhere:6379")
+        assert not prepare_environment(Serving(port=port, ingress="python"))

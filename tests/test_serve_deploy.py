@@ -19,8 +19,8 @@ from raypipe.bundle import load_bundle, save_bundle
 from raypipe.core import cluster
 from raypipe.core.errors import ConfigError, EndpointError, PortInUse
 from raypipe.serve import EndpointSpec, Limits, Serving, check, deploy, prepare_environment, send, shutdown, start, undeploy
-from raypipe.serve._deploy import HAPROXY, _application, _running, cause
-from raypipe.serve._haproxy import ENABLED, haproxy_variables, is_free
+from raypipe.serve._deploy import HAPROXY, _application, _running
+from raypipe.serve._haproxy import is_free
 
 pytestmark = [
     pytest.mark.ray,
@@ -237,32 +237,3 @@ def test_every_setting_of_a_deployment_is_one_that_serve_knows(serving: Serving,
     assert set(app) <= set(ServeApplicationSchema.model_fields)
     assert set(app["deployments"][0]) <= set(DeploymentSchema.model_fields)
     assert json.dumps(app)
-
-
-def test_two_clusters_share_no_port_and_no_file(serving: Serving, tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    one = haproxy_variables(tmp_path / "a", serving, binary="/bin/true")
-    two = haproxy_variables(tmp_path / "b", serving, binary="/bin/true")
-    same = {name for name in one if one[name] == two[name]}
-    assert not {name for name in same if name.endswith(("_PORT", "_PATH", "_LOC", "_FILE", "_BASE"))}
-
-
-def test_a_cluster_that_exists_keeps_its_own_environment(monkeypatch: pytest.MonkeyPatch, serving: Serving) -> None:
-    monkeypatch.delenv(ENABLED)
-    monkeypatch.setenv("RAY_ADDRESS", "somewhere:6379")
-    assert not prepare_environment(serving)
-    assert ENABLED not in os.environ
-    monkeypatch.delenv("RAY_ADDRESS")
-    assert not prepare_environment(replace(serving, ingress="python"))
-    assert ENABLED not in os.environ
-
-
-def test_the_cause_is_one_line_for_our_errors_and_a_traceback_for_others() -> None:
-    trace = "Traceback (most recent call last):\n  File ...\n"
-    ours = f"Replica failed\n{trace}raypipe.core.errors.BundleError: model bundle x: bad: y\n"
-    theirs = f"Replica failed\n{trace}ValueError: bad"
-    assert cause(ours) == "model bundle x: bad: y"
-    assert cause(theirs) == f"ValueError: bad\n{trace}ValueError: bad"
-    assert cause("no replica fits") == "no replica fits"
-    assert cause("") == "no message"

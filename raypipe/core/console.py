@@ -8,7 +8,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+_PLAIN_LINES = 3
+_PLAIN_WIDTH = 160
+"""Columns of tables where there is no terminal to ask."""
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+if not console.is_terminal:
+    console.width = _PLAIN_WIDTH
 
 
 def say(text: str) -> None:
@@ -43,7 +49,7 @@ class Bar:
         self._done += num
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, advance=num, description=f"{self._title} {note}")
-        elif self._done == self._total or self._done % max(1, self._total // 5) == 0:
+        elif self._done == self._total or self._done % max(1, self._total // _PLAIN_LINES) == 0:
             say(f"  {self._title}: {self._done}/{self._total} {note}".rstrip())
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from raypipe.core.errors import FeatureError
 from raypipe.core.naming import did_you_mean
 from raypipe.expressions import _kernels as kernels
-from raypipe.expressions._grammar import columns_of, literals_of, parse
+from raypipe.expressions._grammar import columns_of, literals_of, one_line, parse
 
 _ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _LOGIC: dict[type[ast.boolop], Literal["and", "or"]] = {ast.And: "and", ast.Or: "or"}
@@ -59,8 +59,9 @@ def compile_expression(text: str) -> Expression:
     Raises:
         ConfigError: with a caret under what is not in the grammar.
     """
-    tree = parse(text)
-    return Expression(text.strip(), columns_of(tree), tree)
+    line = one_line(text)
+    tree = parse(line)
+    return Expression(line, columns_of(tree), tree)
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,19 @@ _COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast
 Scalar = bool | int | float | str
 
 
+def one_line(text: str) -> str:
+    """The text of an expression that YAML may have spread over lines."""
+    return " ".join(text.split("\n")).strip()
+
+
 def parse(text: str) -> ast.expr:
-    """The checked syntax tree of an expression.
+    """The checked syntax tree of an expression on one line.
 
     Raises:
         ConfigError: with a caret under the first thing that is not in the grammar.
     """
     if len(text) > _MAX_LENGTH:
         raise ConfigError([f"expression has {len(text)} characters, more than {_MAX_LENGTH}; split it into derived columns"])
-    text = text.strip()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # an invalid escape in a literal is an error, not a line on stderr
@@ -55,8 +59,7 @@ def literals_of(items: ast.expr) -> list[Scalar]:
 
 def refusal(text: str, offset: int, problem: str) -> ConfigError:
     """An error that shows where in the text the problem is."""
-    line = text.splitlines()[0] if text else ""
-    return ConfigError([f"{problem}\n    {line}\n    {' ' * min(offset, len(line))}^"])
+    return ConfigError([f"{problem}\n    {text}\n    {' ' * min(offset, len(text))}^"])
 
 
 def _names(node: ast.expr) -> Iterator[str]:
@@ -68,7 +71,7 @@ def _names(node: ast.expr) -> Iterator[str]:
             yield from _names(child)
 
 
-def _check(node: ast.AST, text: str, depth: int) -> None:
+def _check(node: ast.expr, text: str, depth: int) -> None:
     if depth > _MAX_DEPTH:
         raise _refuse(node, text, f"nested deeper than {_MAX_DEPTH} levels")
     match node:
@@ -93,7 +96,7 @@ def _check_operator(node: ast.expr, op: ast.AST, text: str) -> None:
         raise _refuse(node, text, f"operator {type(op).__name__} is not in the grammar")
 
 
-def _operands(node: ast.AST) -> list[ast.expr]:
+def _operands(node: ast.expr) -> list[ast.expr]:
     if isinstance(node, ast.Call):
         return node.args
     if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.In, ast.NotIn)):
@@ -153,8 +156,5 @@ def _check_item(item: ast.expr, text: str) -> None:
         raise _refuse(item, text, "`-` needs a number")
 
 
-def _refuse(node: ast.AST, text: str, problem: str) -> ConfigError:
-    if not isinstance(node, ast.expr):
-        return refusal(text, 0, problem)
-    line = text.splitlines()[node.lineno - 1]
-    return refusal(line, len(line.encode()[: node.col_offset].decode()), problem)
+def _refuse(node: ast.expr, text: str, problem: str) -> ConfigError:
+    return refusal(text, len(text.encode()[: node.col_offset].decode()), problem)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from raypipe.core.config import config
 from raypipe.core.errors import FeatureError
@@ -105,7 +105,7 @@ class FittedCategory:
     name: str
     column: str
     type: CategoryType
-    vocabulary: tuple[str, ...] | tuple[bool, ...] | tuple[int, ...]
+    vocabulary: tuple[StrictStr, ...] | tuple[StrictBool, ...] | tuple[StrictInt, ...]
     counts: tuple[int, ...]
     nulls: int
     rare: int

@@ -35,8 +35,7 @@ class Xgboost:
     """Boosted trees. Missing numbers stay missing; training stops when the validation loss stops falling.
 
     The loss is log loss, multiclass log loss, or RMSE. The rounds up to the best one are kept. Same seed, data and
-    number of workers give the same bytes, also when training was interrupted (with ``colsample`` below 1 a resumed
-    training samples other columns than an undisturbed one).
+    number of workers give the same bytes, also when training was interrupted.
 
     Attributes:
         num_rounds: Most boosting rounds.
@@ -54,7 +53,8 @@ class Xgboost:
         max_cat_threshold: With "native", most categories on one side of a split.
         early_stopping_rounds: Rounds without a lower validation loss before training stops.
         evaluate_train: Also report ``train_loss`` each round.
-        checkpoint_rounds: Rounds between checkpoints.
+        checkpoint_rounds: Rounds between checkpoints. With `subsample` or `colsample` below 1 the sampling starts anew
+            after each, so there it is one of the settings that shape the model.
     """
 
     kind: ClassVar[str] = "xgboost"
@@ -93,7 +93,7 @@ class _Boosting:
         import xgboost as xgb
 
         self._model, self._loop, self._specs, self._target = model, loop, data.specs, data.target
-        params = _params(model, data, loop)
+        self._params = _params(model, data, loop)
         types = ["q"] * len(data.specs.numbers)
         types += ["c" if model.categorical == "native" else "q"] * len(data.specs.categories)
         shared: dict[str, Any] = {"feature_types": types, "max_bin": model.max_bin, "nthread": loop.num_threads}
@@ -103,14 +103,17 @@ class _Boosting:
         self._validation = xgb.QuantileDMatrix(
             _matrix(data.validation.inputs), label=data.validation.y_N, ref=self._train, **shared
         )
-        self.booster = xgb.Booster(params, [self._train, self._validation])
+        saved = loop.restore()
+        self.booster = self._from(bytearray(saved.state[_BOOSTER]) if saved else None)
         self.step, self.best_step, self.best_loss = 0, 0, math.inf
-        if saved := loop.restore():
-            self.booster.load_model(bytearray(saved.state[_BOOSTER]))
-            self.booster.set_param(params)
-            self.step = saved.step
+        if saved is not None:
             progress = json.loads(saved.state[_PROGRESS])
-            self.best_step, self.best_loss = progress["best_step"], progress["best_loss"]
+            self.step, self.best_step, self.best_loss = saved.step, progress["best_step"], progress["best_loss"]
+
+    def _from(self, start: bytearray | None) -> "xgb.Booster":
+        import xgboost as xgb
+
+        return xgb.Booster(self._params, [self._train, self._validation], model_file=start)
 
     def run(self) -> "FittedXgboost":
         """Add rounds until enough of them brought nothing."""
@@ -146,8 +149,12 @@ class _Boosting:
             self.best_step, self.best_loss = self.step, loss
 
     def _save(self) -> None:
+        booster = self.booster.save_raw("ubj")
         progress = json.dumps({"best_step": self.best_step, "best_loss": self.best_loss}).encode()
-        self._loop.save(self.step, {_BOOSTER: bytes(self.booster.save_raw("ubj")), _PROGRESS: progress})
+        self._loop.save(self.step, {_BOOSTER: bytes(booster), _PROGRESS: progress})
+        if self._model.subsample < 1 or self._model.colsample < 1:
+            # XGBoost does not save the state of its sampling: going on from here must be the same with or without a stop
+            self.booster = self._from(booster)
 
 
 def _params(model: Xgboost, data: TrainingData, loop: Loop) -> dict[str, Any]:
@@ -161,7 +168,7 @@ def _params(model: Xgboost, data: TrainingData, loop: Loop) -> dict[str, Any]:
         "device": loop.device,
         "nthread": loop.num_threads,
         "seed": loop.seed,
-        "seed_per_iteration": True,  # the rows of round k do not depend on where training was resumed
+        "seed_per_iteration": True,
         "max_depth": model.max_depth,
         "learning_rate": model.learning_rate,
         "min_child_weight": model.min_child_weight,

@@ -73,7 +73,7 @@ class Experiment:
         data: Tables and where they come from.
         task: What is predicted, about which events, with which views.
         split: Which rows are for learning, choosing and judging.
-        features: What the model sees, by feature name.
+        features: What the model sees, by feature name; null takes a feature out that an earlier file put in.
         model: The model of the train job.
         trainer: Where it trains.
         candidates: Models that the pipeline job trains; empty takes `model` alone.
@@ -94,7 +94,7 @@ class Experiment:
     data: Data
     task: Task
     split: Split
-    features: dict[str, FeatureSpec]
+    features: dict[str, FeatureSpec | None]
     model: Model
     trainer: Trainer = Trainer()
     candidates: dict[str, Candidate] = field(default_factory=dict)
@@ -112,7 +112,8 @@ class Experiment:
 
     def plan(self) -> Plan:
         """The checked task; raises before any cluster is started."""
-        features = FeatureSet(derive=self.task.derive, features=self.features)
+        wanted = {name: spec for name, spec in self.features.items() if spec is not None}
+        features = FeatureSet(derive=self.task.derive, features=wanted)
         return make_plan(self.task, self.split, features, self.data.tables, slices=self.evaluator.slices)
 
     def all_candidates(self) -> dict[str, Candidate]:

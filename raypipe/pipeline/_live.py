@@ -49,8 +49,10 @@ def ask_endpoint(session: Session, deployed: Deployed, version: ModelVersion, pr
         EndpointError: when a request fails, or an answer differs from the bundle's.
     """
     bundle = loaded(version.bundle_uri, version.digest)
-    rows = prepared.joined("test", NUM_REQUESTS).select(list(bundle.input_columns))
-    records = dataclasses.replace(bundle, examples=rows).example_records(NUM_REQUESTS)
+    rows = prepared.joined("test", NUM_REQUESTS)
+    keys = rows.select(list(session.plan.key)).to_pylist()
+    inputs = dataclasses.replace(bundle, examples=rows).example_records(NUM_REQUESTS)
+    records = [{**{k: _json(v) for k, v in key.items()}, **record} for key, record in zip(keys, inputs, strict=True)]
 
     def work() -> tuple[Mapping[str, Any], str, bool]:
         requests = check(deployed.url, records)
@@ -59,8 +61,10 @@ def ask_endpoint(session: Session, deployed: Deployed, version: ModelVersion, pr
 
     requests: Requests = session.steps.checked("requests", work, engine="HTTP").result["requests"]
     for record, answer in zip(records, requests.answers, strict=True):
-        shown = {name: record[name] for name in bundle.request_columns[:4]}
-        say(f"  {shown} -> {answer.body['predictions'][0]} in {answer.seconds * 1000:.1f} ms")
+        found = answer.body["predictions"][0]
+        asked = ", ".join(str(record[name]) for name in session.plan.key)
+        said = f"{session.plan.task.name}: {_said(found)}"
+        say(f"  {asked} -> {said}, {answer.seconds * 1000:.1f} ms, prediction {found['prediction_id']}")
     return requests
 
 
@@ -68,10 +72,22 @@ def _compare(requests: Requests, bundle: Bundle, scores: Any, *, name: str) -> N
     for answer, expected in zip(requests.answers, scores, strict=True):
         if not answer.ok:
             raise EndpointError(name, f"a request failed with status {answer.status}: {answer.body.get('error', answer.body)}")
-        found = answer.body["predictions"][0]["score"]
-        found = list(found.values()) if isinstance(found, Mapping) else found
+        found = _scores(answer.body["predictions"][0])
         if not np.allclose(found, expected, atol=_TOLERANCE):
             raise EndpointError(name, f"the endpoint answers {found}, bundle {bundle.digest[:12]} answers {expected}")
+
+
+def _scores(prediction: Mapping[str, Any]) -> list[float]:
+    return list(prediction["scores"].values()) if "scores" in prediction else [prediction["score"]]
+
+
+def _said(prediction: Mapping[str, Any]) -> str:
+    shown = ", ".join(f"{score:.3f}" for score in _scores(prediction))
+    return f"{prediction['label']} (score {shown})" if "label" in prediction else shown
+
+
+def _json(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool)) or value is None else value.isoformat()
 
 
 def score(session: Session, tables: Mapping[str, TableRef], version: ModelVersion) -> Scored:

@@ -8,18 +8,19 @@ from typing import Any
 
 from raypipe.bundle import MANIFEST, Bundle, save_bundle
 from raypipe.core.config import to_settings
-from raypipe.core.console import bar, say
+from raypipe.core.console import bar, table
 from raypipe.core.digest import digest_json
 from raypipe.core.storage import join, upload_folder
 from raypipe.evaluate import choose_threshold
-from raypipe.models import FittedModel
+from raypipe.models import FittedModel, Model
 from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._steps import fingerprint
 from raypipe.prepare import LoadPrepared, Plan, Prepared
 from raypipe.registry import start_run
-from raypipe.train import train_model
+from raypipe.train import Trained, train_model
 
 NUM_EXAMPLES = 32
+_SHOWN_STEPS = 6
 _PACKAGES = ("bundle", "core", "evaluate", "features", "models", "prepare", "train")
 
 
@@ -79,7 +80,7 @@ def train_candidate(
         **{f"table.{table}": f"{table}@{version}" for table, version in prepared.tables.items()},
     }
     with start_run(run.tracking, run.storage, name=f"{run.name}-{name}", tags=tags, settings=settings) as tracker:
-        with bar(f"train {name}", _steps(candidate)) as progress:
+        with bar(f"train {name}", _steps(candidate.model)) as progress:
             trained = train_model(
                 candidate.model,
                 trainer=candidate.trainer,
@@ -95,7 +96,7 @@ def train_candidate(
         tracker.log_tags({"bundle": bundle_digest, "engine": trained.engine})
         tracker.log_json("features.json", prepared.features.to_dict())
         tracker.log_json("rows.json", prepared.rows.to_dict())
-        say(f"  {name}: {len(trained.curve)} steps, best {trained.best_step}, {trained.seconds:.1f} s in {trained.engine}")
+        _show(name, trained)
     return TrainedBundle(
         candidate=name,
         digest=bundle_digest,
@@ -122,7 +123,7 @@ def _bundle(run: Experiment, plan: Plan, prepared: Prepared, *, model: FittedMod
         "experiment": run.name,
         "key": list(plan.key),
         "tables": dict(prepared.tables),
-        "prepared": prepared.digest,
+        "features": prepared.features.digest,
         "split": {"digest": digest_json(to_settings(run.split)), "by_time": run.split.by_time},
         "shaped_until": max(shaping, default=""),
     }
@@ -146,10 +147,23 @@ def _save(bundle: Bundle, uri: str) -> str:
     return digest
 
 
-def _steps(candidate: Candidate) -> int:
+def _steps(model: Model) -> int:
     """Most steps that the model takes, for the progress bar."""
-    settings = to_settings(candidate.model)
+    settings = to_settings(model)
     return int(settings.get("num_rounds") or settings.get("max_epochs") or 1)
+
+
+def _show(name: str, trained: Trained) -> None:
+    """The training curve in a few lines, the kept step among them."""
+    every = max(1, len(trained.curve) // _SHOWN_STEPS)
+    rows = [p for i, p in enumerate(trained.curve) if i % every == 0 or p["step"] == trained.best_step]
+    columns = [column for column in (rows[-1] if rows else {}) if column != "step"]
+    shown = [[_step(p, trained.best_step), *(f"{p[c]:.4f}" for c in columns)] for p in rows]
+    table(f"{name}: {len(trained.curve)} steps, {trained.seconds:.1f} s in {trained.engine}", ["step", *columns], shown)
+
+
+def _step(point: Mapping[str, float], best: int) -> str:
+    return f"{int(point['step'])}{' (kept)' if point['step'] == best else ''}"
 
 
 def _note(step: int, metrics: Mapping[str, float]) -> str:

@@ -20,6 +20,7 @@ from raypipe.registry._pyfunc_model import save_pyfunc
 from raypipe.registry._tracking import Connection, Tracking, connect, is_server_of, upstream_warnings_ignored
 
 if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
 CHAMPION, LATEST = "champion", "latest"
@@ -77,8 +78,8 @@ class Registry:
         bundle_uri = self._storage.uri("models", name, bundle.digest)
         upload_folder(bundle_folder, bundle_uri, last=MANIFEST)
         facts = {**(tags or {}), "digest": bundle.digest, "run_id": run_id, "bundle_uri": bundle_uri}
-        source = self._log_model(bundle, bundle_folder, run_id)
-        number = self._create_version(name, source, run_id, facts)
+        logged = self._log_model(bundle, bundle_folder, run_id)
+        number = self._create_version(name, logged, run_id, facts)
         self._client.set_model_version_tag(name, str(number), "status", _COMPLETE)
         return ModelVersion(name=name, version=number, digest=bundle.digest, run_id=run_id, bundle_uri=bundle_uri)
 
@@ -142,8 +143,8 @@ class Registry:
     def _client(self) -> Any:
         return self._connection.client
 
-    def _log_model(self, bundle: Bundle, bundle_folder: Path, run_id: str) -> str:
-        """Store the bundle as an MLflow model of the run; returns the source of a version.
+    def _log_model(self, bundle: Bundle, bundle_folder: Path, run_id: str) -> "LoggedModel":
+        """Store the bundle as an MLflow model of the run.
 
         MLflow's `log_model` does the same through process-wide settings and an active run; the client needs neither.
         """
@@ -161,10 +162,9 @@ class Registry:
         self._client.finalize_logged_model(logged.model_id, "READY")
         if run_id:
             self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        # A database store looks up models:/ID through MLflow's process-wide tracking URI, which need not be this one.
-        return f"models:/{logged.model_id}" if is_server_of(self._connection) else str(logged.artifact_location)
+        return logged
 
-    def _create_version(self, name: str, source: str, run_id: str, tags: dict[str, str]) -> int:
+    def _create_version(self, name: str, logged: "LoggedModel", run_id: str, tags: dict[str, str]) -> int:
         from mlflow.exceptions import MlflowException
 
         try:
@@ -172,7 +172,12 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        made = self._client.create_model_version(name, source=source, run_id=run_id or None, tags=tags)
+        # a database store looks up models:/ID through MLflow's process-wide tracking URI, which need not be this one
+        if is_server_of(self._connection):
+            where = {"source": f"models:/{logged.model_id}", "model_id": logged.model_id}
+        else:
+            where = {"source": logged.artifact_location}
+        made = self._client.create_model_version(name, run_id=run_id or None, tags=tags, **where)
         return int(made.version)
 
     def _remove_incomplete(self, name: str, digest: str) -> None:

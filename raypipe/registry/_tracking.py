@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -14,6 +13,7 @@ import httpx
 from raypipe.core.config import config
 from raypipe.core.errors import ConfigError
 from raypipe.core.storage import Storage, is_remote
+from raypipe.registry._sqlite import ensure_sqlite, sqlite_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -93,8 +93,6 @@ def connect(tracking: Tracking, storage: Storage) -> Connection:
     uri = tracking_uri(tracking, storage)
     if _is_server(uri):
         _probe(uri)
-    elif uri.startswith("sqlite:///"):
-        _sqlite_path(uri).parent.mkdir(parents=True, exist_ok=True)
     client = _client(uri)
     return Connection(client=client, uri=uri, experiment_id=_experiment(client, tracking.experiment, _artifacts(uri, storage)))
 
@@ -119,6 +117,8 @@ def _client(uri: str) -> "MlflowClient":
     with upstream_warnings_ignored():
         from mlflow import MlflowClient
 
+        if uri.startswith("sqlite:///"):
+            ensure_sqlite(sqlite_path(uri))
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -143,12 +143,8 @@ def _artifacts(uri: str, storage: Storage) -> str | None:
     if _is_server(uri):
         return None
     if uri.startswith("sqlite:///"):
-        return str(_sqlite_path(uri).parent / "mlruns")
+        return str(sqlite_path(uri).parent / "mlruns")
     return storage.uri("mlruns")
-
-
-def _sqlite_path(uri: str) -> Path:
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
 
 
 def _is_server(uri: str) -> bool:

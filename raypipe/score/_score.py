@@ -145,19 +145,13 @@ def _stored_counts(uri: str) -> RowCounts:
 
 
 def _schema(events: pa.Schema, key: Sequence[str], bundle: Bundle) -> pa.Schema:
-    scores = (
-        [(f"score_{name}", pa.float64()) for name in bundle.target.classes]
-        if bundle.target.kind == "multiclass"
-        else [("score", pa.float64())]
-    )
-    label = pa.float64() if bundle.target.kind == "regression" else pa.string()
+    predicted = bundle.predict(bundle.examples.slice(0, 1)).to_table().schema
     return pa.schema(
         [
             *(events.field(name) for name in key),
             ("prediction_id", pa.string()),
             ("prediction_time", pa.timestamp("us", "UTC")),
-            *scores,
-            ("label", label),
+            *predicted,
             ("model_name", pa.string()),
             ("model_version", pa.int64()),
             ("model_digest", pa.string()),
@@ -227,18 +221,13 @@ class _ScorePart:
 
     def _columns(self, rows: pa.Table, bundle: Bundle, inputs: pa.Table) -> dict[str, Any]:
         num = rows.num_rows
-        out: dict[str, Any] = {name: rows.column(name) for name in self.plan.key}
-        predictions = bundle.predict(inputs)
-        if bundle.target.kind == "multiclass":
-            out |= {f"score_{name}": predictions.scores[:, i].astype("float64") for i, name in enumerate(bundle.target.classes)}
-        else:
-            out["score"] = predictions.scores.astype("float64")
+        predicted = bundle.predict(inputs).to_table()
         keys = zip(*(rows.column(name).to_pylist() for name in self.plan.key), strict=True)
         return {
-            **out,
+            **{name: rows.column(name) for name in self.plan.key},
+            **{name: predicted.column(name) for name in predicted.column_names},
             "prediction_id": [prediction_id(self.model.digest, key) for key in keys],
             "prediction_time": rows.column(JOINED_AT) if JOINED_AT in rows.column_names else [None] * num,
-            "label": list(predictions.labels),
             "model_name": [self.model.name] * num,
             "model_version": [self.model.version] * num,
             "model_digest": [self.model.digest] * num,

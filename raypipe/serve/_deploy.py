@@ -225,11 +225,12 @@ def _status(client: "ServeControllerClient", name: str) -> tuple[str, bool]:
 
 def cause(message: str) -> str:
     """What went wrong, out of Serve's message: one line for an error of raypipe, else the innermost traceback too."""
-    last = message.strip().splitlines()[-1] if message.strip() else "no message"
+    message = message.strip() or "no reason given"
+    last = message.splitlines()[-1]
     if last.startswith(_OWN_ERROR):
         return last.partition(": ")[2]
     _, mark, trace = message.rpartition("Traceback (most recent call last):")
-    return f"{last}\n{mark}{trace.rstrip()}" if mark else message.strip()
+    return f"{last}\n{mark}{trace}" if mark else message
 
 
 def _applications(client: "ServeControllerClient") -> dict[str, dict[str, Any]]:

@@ -12,10 +12,12 @@ import os
 import random
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from raypipe.core.errors import PortInUse
 from raypipe.serve._config import Serving
 
 ENABLED = "RAY_SERVE_ENABLE_HA_PROXY"
@@ -32,12 +34,18 @@ exec '{binary}' "$@"
 def prepare_environment(serving: Serving) -> bool:
     """Set what a cluster started from this process needs for HAProxy; call it before the cluster starts.
 
-    Variables that are set already stay, so a person's own choice wins. Nothing is set where HAProxy is not wanted, is
-    not installed, or the cluster exists already: its own environment decides there.
+    A port that another process has is refused here already, before any work. Variables that are set already stay, so a
+    person's own choice wins. Nothing is set where HAProxy is not wanted, is not installed, or the cluster exists
+    already: its own environment decides there.
 
     Returns:
         True when the variables are set.
+
+    Raises:
+        PortInUse: when this process is to start the cluster, and another one has the port.
     """
+    if not os.environ.get("RAY_ADDRESS") and not _is_connected() and not is_free(serving.host, serving.port):
+        raise PortInUse(serving.host, serving.port)
     binary = find_haproxy()
     if serving.ingress == "python" or binary is None or os.environ.get("RAY_ADDRESS") or os.environ.get(ENABLED):
         return os.environ.get(ENABLED) == "1"
@@ -114,3 +122,12 @@ def is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _is_connected() -> bool:
+    """True when this process has a cluster already; its Serve may be what has the port."""
+    if "ray" not in sys.modules:
+        return False
+    import ray
+
+    return bool(ray.is_initialized())

@@ -2,24 +2,32 @@
 
 The contract casts text to types cell by cell, so one bad cell costs one row and not the file. Lines with a wrong
 number of fields are given as rows of nulls with their text in `BROKEN`, so that they can be set aside and counted.
+Blank lines are not rows.
 """
 
+import io
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from raypipe.core.config import config
 from raypipe.core.errors import SchemaMismatch, SourceError
 from raypipe.core.naming import likely_renames
 from raypipe.core.storage import filesystem, path_of
-from raypipe.sources._source import BROKEN, Fragment, fingerprint, resolve_uris
+from raypipe.sources._source import BROKEN, ROW, Fragment, fingerprint, resolve_uris
 
 _BLOCK_BYTES = 16 << 20
+_UNREADABLE = (pa.ArrowInvalid, zipfile.BadZipFile, zlib.error, EOFError, OSError, UnicodeDecodeError, RuntimeError)
+"""What a damaged file raises; `zipfile` says by a plain RuntimeError that a member is encrypted."""
 
 
 @config
@@ -32,34 +40,45 @@ class Csv:
         null_values: Texts that mean null.
         names: Column names of files without a usable header line; the first `skip_lines` lines are passed over.
         skip_lines: Lines before the header, or before the data when `names` are given.
-        row_number: Name of an added column with the row's number in the file, for data without a key of its own.
+        row_number: Name of an added column with the row's number in the file, from 0, for data without a key of its own.
     """
 
     uri: str
-    delimiter: str = ","
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     null_values: tuple[str, ...] = ("",)
-    names: tuple[str, ...] | None = None
-    skip_lines: int = 0
+    names: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    skip_lines: Annotated[int, Field(ge=0)] = 0
     row_number: str | None = None
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "Csv":
+        repeated = _repeated(self.names or ())
+        if repeated:
+            raise ValueError(f"names holds {repeated[0]} twice")
+        return self
 
     def fragments(self) -> list[Fragment]:
         """One fragment a file."""
         return [fingerprint(uri) for uri in resolve_uris(self.uri)]
 
     def read(self, fragment: Fragment, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Tables of `columns` as text, plus `BROKEN`: the text of a line with a wrong number of fields, else null."""
+        """Tables of `columns` as text, plus `ROW`, and `BROKEN`: what is wrong with a line that has no fields, else null."""
         wanted = [name for name in columns if name != self.row_number]
-        broken: list[tuple[int, str]] = []
-        start = 0
+        broken: dict[int, str] = {}
+        first = 0
         try:
-            with self._open(fragment.uri) as stream:
+            with self._open(fragment.uri) as raw:
+                stream = _QuoteCounter(raw)
                 for batch in self._batches(stream, fragment.uri, wanted, broken):
-                    table = pa.Table.from_batches([batch])
-                    yield self._with_extras(table, start, columns)
-                    start += table.num_rows
-        except (pa.ArrowInvalid, zipfile.BadZipFile, EOFError, OSError) as error:
-            raise SourceError(fragment.uri, f"is not a readable CSV file ({_short(error)})", "correct the file") from error
-        if not start and not broken:
+                    if batch.num_rows:
+                        row_N = _numbers(first, batch.num_rows, broken)
+                        _check_closed(batch, stream, fragment.uri)
+                        yield self._with_extras(pa.Table.from_batches([batch]), row_N, columns)
+                        first = int(row_N[-1]) + 1
+        except _UNREADABLE as error:
+            problem, way_out = _explain(error)
+            raise SourceError(fragment.uri, f"is not a readable CSV file ({problem})", way_out) from error
+        if not first and not broken:
             raise SourceError(fragment.uri, "has a header but no rows", "correct the source or its export")
         if broken:
             yield self._broken_rows(broken, columns)
@@ -72,41 +91,48 @@ class Csv:
                 yield pa.CompressedInputStream(pa.PythonFile(raw), codec) if codec else raw
                 return
             with zipfile.ZipFile(raw) as archive:
-                members = [name for name in archive.namelist() if not name.endswith("/")]
+                members = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/")]
                 if len(members) != 1:
                     raise SourceError(uri, f"holds {len(members)} files, expected one", "zip one CSV file alone")
                 with archive.open(members[0]) as member:
                     yield member
 
-    def _batches(self, stream: Any, uri: str, wanted: list[str], broken: list[tuple[int, str]]) -> Iterator[pa.RecordBatch]:
+    def _batches(self, stream: "_QuoteCounter", uri: str, wanted: list[str], broken: dict[int, str]) -> Iterator[pa.RecordBatch]:
+        last = self._check_header(uri, wanted)
+        before = self.skip_lines + (1 if self.names else 2)
+
         def keep(row: Any) -> str:
-            broken.append((row.number or -1, f"expected {row.expected_columns} fields, got {row.actual_columns}: {row.text}"))
+            broken[row.number - before] = f"expected {row.expected_columns} fields, got {row.actual_columns}: {row.text}"
             return "skip"
 
         reader = pacsv.open_csv(
-            stream,
+            pa.PythonFile(stream, "r"),
             read_options=pacsv.ReadOptions(
                 block_size=_BLOCK_BYTES, use_threads=False, skip_rows=self.skip_lines, column_names=self.names
             ),
             parse_options=pacsv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=keep),
             convert_options=pacsv.ConvertOptions(
-                column_types=dict.fromkeys(wanted, pa.string()),
-                include_columns=wanted,
+                column_types=dict.fromkeys([*wanted, last], pa.string()),
+                include_columns=list(dict.fromkeys([*wanted, last])),
                 include_missing_columns=True,
                 null_values=list(self.null_values),
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=True,
             ),
         )
-        self._check_header(uri, wanted)
         yield from reader
 
-    def _check_header(self, uri: str, wanted: list[str]) -> None:
+    def _check_header(self, uri: str, wanted: list[str]) -> str:
+        """Refuse what lacks a wanted column; gives the name of the last column."""
         found = self.names or self._header(uri)
         missing = [name for name in wanted if name not in found]
         if missing:
             unexpected = [name for name in found if name not in wanted]
             raise SchemaMismatch(uri, missing, unexpected, likely_renames(missing, unexpected))
+        repeated = [name for name in _repeated(found) if name in wanted]
+        if repeated:
+            raise SourceError(uri, f"has two columns named {repeated[0]}", "rename one, or give the columns by `names`")
+        return found[-1]
 
     def _header(self, uri: str) -> tuple[str, ...]:
         with self._open(uri) as stream:
@@ -114,17 +140,57 @@ class Csv:
             parse = pacsv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=lambda _: "skip")
             return tuple(pacsv.open_csv(stream, read_options=options, parse_options=parse).schema.names)
 
-    def _with_extras(self, table: pa.Table, start: int, columns: Sequence[str]) -> pa.Table:
-        if self.row_number:
-            numbers = pa.array(range(start, start + table.num_rows), pa.int64())
+    def _with_extras(self, table: pa.Table, row_N: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+        numbers = pa.array(row_N)
+        if self.row_number in columns:
             table = table.append_column(self.row_number, pc.cast(numbers, pa.string()))
-        return table.select(list(columns)).append_column(BROKEN, pa.nulls(table.num_rows, pa.string()))
+        out = table.select(list(columns)).append_column(BROKEN, pa.nulls(table.num_rows, pa.string()))
+        return out.append_column(ROW, numbers)
 
     @staticmethod
-    def _broken_rows(broken: list[tuple[int, str]], columns: Sequence[str]) -> pa.Table:
+    def _broken_rows(broken: dict[int, str], columns: Sequence[str]) -> pa.Table:
         data = {name: pa.nulls(len(broken), pa.string()) for name in columns}
-        return pa.table({**data, BROKEN: pa.array([text for _, text in broken], pa.string())})
+        return pa.table({**data, BROKEN: pa.array(broken.values(), pa.string()), ROW: pa.array(broken.keys(), pa.int64())})
 
 
-def _short(error: BaseException) -> str:
-    return str(error).splitlines()[0][:200]
+class _QuoteCounter(io.RawIOBase):
+    """A stream of bytes that counts the quotes in it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self.num_quotes, self.at_end = stream, 0, False
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._stream.read(size)
+        self.num_quotes += data.count(b'"')
+        self.at_end = self.at_end or len(data) < size
+        return data
+
+
+def _check_closed(batch: pa.RecordBatch, stream: _QuoteCounter, uri: str) -> None:
+    """Refuse a quote that is never closed: it would make one cell of all rows that follow, and lose them unseen.
+
+    Arrow does not tell, so it is known by an odd number of quotes in a file that ends within a cell of several lines.
+    """
+    last = batch.column(batch.num_columns - 1)[-1].as_py() if stream.at_end and stream.num_quotes % 2 else None
+    if last is not None and "\n" in last:
+        raise SourceError(uri, f"a quote is never closed; it begins {last.splitlines()[0][:40]!r}", "correct the file")
+
+
+def _numbers(first: int, num: int, broken: dict[int, str]) -> NDArray[np.int64]:
+    """The `num` row numbers from `first` on that are not those of broken lines."""
+    row_N = np.arange(first, first + num + len(broken), dtype=np.int64)
+    return row_N[~np.isin(row_N, np.fromiter(broken, np.int64, len(broken)))][:num] if broken else row_N
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    return [name for i, name in enumerate(names) if name in names[:i]]
+
+
+def _explain(error: BaseException) -> tuple[str, str]:
+    text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    if isinstance(error, UnicodeDecodeError) or "UTF8" in text:
+        return f"it is not UTF-8 text: {text}", "save it as UTF-8"
+    return text, "correct the file"

@@ -13,7 +13,9 @@ from raypipe.core.errors import SourceError
 from raypipe.core.storage import filesystem, is_remote, path_of
 
 BROKEN = "__broken_line"
-"""Column that a reader adds for lines it could not split into fields: their text, else null."""
+"""Column that a reader adds for lines it could not split into fields: what is wrong and their text, else null."""
+ROW = "__row"
+"""Column that a reader adds with the row's number in its fragment, from 0, broken lines counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +55,15 @@ def resolve_uris(uri: str) -> list[str]:
     """
     if uri.startswith("package://"):
         uri = str(_package_file(uri))
-    fs = filesystem(uri)
-    prefix = "s3://" if uri.startswith("s3://") else ""
-    found = sorted(fs.glob(path_of(uri)) if "*" in uri else [path_of(uri)] if fs.isfile(path_of(uri)) else [])
+    fs, path = filesystem(uri), path_of(uri)
+    prefix = uri.split("://", 1)[0] + "://" if is_remote(uri) else ""
+    try:
+        found = sorted(name for name, info in fs.glob(path, detail=True).items() if info["type"] == "file")
+    except OSError as error:
+        raise SourceError(uri, f"cannot be read ({error})") from error
     if not found:
         raise SourceError(uri, "no such file", "correct the source's uri")
-    return [prefix + str(path) for path in found]
+    return [prefix + str(name) for name in found]
 
 
 def fingerprint(uri: str) -> Fragment:
@@ -82,7 +87,7 @@ def fingerprint(uri: str) -> Fragment:
 
 def _package_file(uri: str) -> Path:
     package, _, path = uri.removeprefix("package://").partition("/")
-    spec = importlib.util.find_spec(package)
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise SourceError(uri, f"package {package} is not installed", f"pip install {package} (raypipe's extra 'demo')")
     return Path(next(iter(spec.submodule_search_locations))) / path

@@ -20,8 +20,8 @@ import numpy as np
 from safetensors import numpy as safetensors
 
 from raypipe.core import storage
-from raypipe.core.errors import TrainingError
-from raypipe.models import Checkpoint, FittedModel, load_model
+from raypipe.core.errors import BundleError, TrainingError
+from raypipe.models import Checkpoint, FittedModel, import_path, load_model
 
 Curve = list[dict[str, float]]
 _CURVE = "curve.json"
@@ -81,19 +81,20 @@ class TrainingState:
         return curve
 
     def finish(self, model: FittedModel, curve: Curve) -> None:
-        """Keep `model` as the result."""
+        """Keep `model` as the result.
+
+        Raises:
+            TrainingError: when the model does not load back.
+        """
         with tempfile.TemporaryDirectory(prefix="raypipe-") as name:
             folder = Path(name)
             model.save(folder)
+            _check_loads_back(model, folder)
             (folder / _TRAINED).write_text(json.dumps({"kind": model.kind, "curve": curve}))
             storage.upload_folder(folder, self._finished, last=_TRAINED)
 
     def finished(self) -> Finished | None:
-        """The result, or None while there is none.
-
-        Raises:
-            TrainingError: when the model does not load back as what it says it is.
-        """
+        """The result, or None while there is none."""
         if not storage.exists(storage.join(self._finished, _TRAINED)):
             return None
         facts = storage.read_json(storage.join(self._finished, _TRAINED))
@@ -103,12 +104,6 @@ class TrainingState:
         finally:
             if storage.is_remote(self._finished):
                 shutil.rmtree(folder)
-        if model.kind != facts["kind"]:
-            raise TrainingError(
-                facts["kind"],
-                f"the fitted model loads back as a {model.kind}",
-                "give the fitted class kind = 'package.module:Class' naming itself",
-            )
         return Finished(model=model, curve=facts["curve"])
 
     def tidy(self) -> None:
@@ -132,3 +127,13 @@ class TrainingState:
     @property
     def _finished(self) -> str:
         return storage.join(self.uri, "finished")
+
+
+def _check_loads_back(model: FittedModel, folder: Path) -> None:
+    way_out = f"give the fitted class kind = {import_path(type(model))!r}, and a load that reads what save writes"
+    try:
+        loaded = load_model(model.kind, folder)
+    except BundleError as error:
+        raise TrainingError(model.kind, f"the fitted model does not load back ({error.problem})", way_out) from error
+    if type(loaded) is not type(model):
+        raise TrainingError(model.kind, f"the fitted model loads back as a {import_path(type(loaded))}", way_out)

@@ -1,0 +1,59 @@
+# Two commands do everything on a fresh machine with Python 3.11 to 3.13 and make:
+#   make demo     set up, then the whole pipeline on real flights
+#   make test     set up, then the test suite
+PYTHON ?= python3
+# Extra address for the installer where PyTorch's CPU builds are found: on Linux without a GPU it saves gigabytes.
+# See the install page of PyTorch for it, then: make demo TORCH_INDEX=ADDRESS
+TORCH_INDEX ?=
+EXTRA ?= cpu
+PORT ?= 8000
+BIN := .venv/bin
+PIP := $(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX) )$(BIN)/python -m pip --quiet --disable-pip-version-check
+JOB := PYTHONUNBUFFERED=1 $(BIN)/python
+KEEP ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test test-all check fmt docs bench clean
+
+help:  ## List every verb
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .stamps/install  ## Make .venv with the locked versions and raypipe itself
+.stamps/install: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"raypipe needs Python 3.11 to 3.13, this is {v[0]}.{v[1]}; make PYTHON=python3.11 ...")'
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(PIP) install -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@mkdir -p .stamps && touch $@
+
+demo: install  ## The whole pipeline on 336,776 real flights (KEEP=1 keeps the endpoint up, PORT=8000)
+	@$(JOB) jobs/pipeline.py experiment=flights serving.port=$(PORT) $(if $(KEEP),deploy.keep=true)
+
+serve: install  ## Start the champion's endpoint again and stay with it
+	@$(JOB) jobs/deploy.py experiment=flights serving.port=$(PORT) deploy.keep=true
+
+test: install  ## The test suite, in less than ten minutes; prints the ten slowest
+	$(BIN)/python -m pytest
+
+test-all: install  ## All tests, also those that are left out of make test
+	$(BIN)/python -m pytest -m ""
+
+check: install  ## Lint, format, types, import layers, generated docs; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+fmt: install  ## Format, and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: install  ## Write the generated pages: settings and JSON Schemas
+	$(BIN)/python docs/generate.py
+
+bench: install  ## Measure the figures of the README (ONLY=name runs one)
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+clean:  ## Remove the environment, caches and all state of the demo
+	rm -rf .venv .stamps .raypipe dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
