@@ -1,8 +1,8 @@
 """The flights job as one hand-written process: Polars, NumPy, XGBoost, scikit-learn; neither Ray nor raypipe.
 
 It is the yardstick for what the pipeline costs: the same rows, columns, split, model, metrics, intervals and files, in
-the fewest steps that are still fast. Run it as ``python benchmarks/flights_by_hand.py --out DIR [--rows-factor 10]``;
-the last line on stdout is one JSON object with metrics, row counts and seconds per phase.
+the fewest steps that are still fast. ``python benchmarks/flights_by_hand.py --out DIR [--rows-factor 10]`` prints one
+JSON line with metrics, row counts and seconds per phase.
 
 The moment that counts everywhere is the prediction time, one hour before the scheduled departure: the weather is the
 latest known then, and the splits are cut on it, at midnight in New York. The calendar parts are those of the departure.
@@ -183,17 +183,15 @@ def train_model(x: dict[str, NDArray[np.float32]], y: dict[str, NDArray[np.float
     """Boosted trees, as many as lower the validation loss."""
     train = xgb.QuantileDMatrix(x["train"], y["train"], feature_types=features.types)
     validation = xgb.QuantileDMatrix(x["validation"], y["validation"], ref=train, feature_types=features.types)
-    stop = xgb.callback.EarlyStopping(EARLY_STOPPING_ROUNDS)
-    evals = [(validation, "validation")]
-    booster = xgb.train(PARAMS, train, NUM_ROUNDS, evals=evals, verbose_eval=False, callbacks=[stop])
+    stop = xgb.callback.EarlyStopping(rounds=EARLY_STOPPING_ROUNDS)
+    booster = xgb.train(PARAMS, train, NUM_ROUNDS, [(validation, "validation")], verbose_eval=False, callbacks=[stop])
     return booster[: booster.best_iteration + 1]
 
 
 def choose_threshold(y_N: NDArray[np.float32], scores_N: NDArray[np.float32]) -> float:
     """The score from which a flight is called late: the highest F1."""
     precision, recall, thresholds = precision_recall_curve(y_N, scores_N)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    return float(thresholds[np.argmax(f1[:-1])])
+    return float(thresholds[np.argmax((2 * precision * recall / np.maximum(precision + recall, 1e-12))[:-1])])
 
 
 def metrics(y_N: NDArray[np.float32], scores_N: NDArray[np.float32], *, threshold: float) -> dict[str, object]:
@@ -276,8 +274,8 @@ def run(*, out: Path, flights: Path | None, numbers: list[str], clock: Clock) ->
         predictions = month.select(KEY).with_columns(late, (late >= threshold).alias("late"))
         predictions.write_parquet(out / "predictions.parquet")
         booster.save_model(out / "model.ubj")
-    counts = {"flights": joined.height, "unlabelled": joined.height - labelled.height, "scored": predictions.height}
-    rows = counts | {name: part.height for name, part in parts.items()}
+    rows = {"flights": joined.height, "unlabelled": joined.height - labelled.height, "scored": predictions.height}
+    rows |= {name: part.height for name, part in parts.items()}
     return {"rounds": booster.num_boosted_rounds(), "threshold": threshold, "rows": rows, "metrics": found}
 
 
@@ -292,8 +290,8 @@ def main() -> None:
     flights = options.out / f"flights_x{options.rows_factor}.csv" if options.rows_factor > 1 else None
     if flights is not None:
         write_repeated(flights, factor=options.rows_factor)  # not timed: any job would find this file
-    clock = Clock()
-    result = run(out=options.out, flights=flights, numbers=NUMBERS + ["dep_delay"] * options.leak, clock=clock)
+    numbers, clock = NUMBERS + ["dep_delay"] * options.leak, Clock()
+    result = run(out=options.out, flights=flights, numbers=numbers, clock=clock)
     total = round(sum(clock.seconds.values()), 3)
     print(json.dumps({"job": "flights_by_hand", **result, "seconds": {**clock.seconds, "total": total}}))
 

@@ -140,7 +140,7 @@ def test_kill_9_while_the_store_is_made_and_the_same_again_works(tmp_path: Path)
         def die(event, arguments):
             if event == "sqlite3.connect":
                 opened.append(arguments)
-                if len(opened) == 3:
+                if len(opened) == 2:  # the migrations: tables are there, but of the first version
                     os.kill(os.getpid(), signal.SIGKILL)
         sys.addaudithook(die)
         with start_run(Tracking(), Storage(root=sys.argv[1]), name="killed"):
@@ -148,7 +148,7 @@ def test_kill_9_while_the_store_is_made_and_the_same_again_works(tmp_path: Path)
         """
     done = run_python(code, str(tmp_path))
     assert done.returncode == -9, done.stderr
-    assert len(list(tmp_path.iterdir())) == 1
+    assert not (tmp_path / "mlflow.db").exists()
     with start_run(Tracking(), Storage(root=str(tmp_path)), name="again") as tracker:
         pass
     assert connect(Tracking(), Storage(root=str(tmp_path))).client.get_run(tracker.run_id).info.status == "FINISHED"

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from typing import Any
 
 from raypipe.core.config import config
@@ -61,11 +62,12 @@ def is_submitted() -> bool:
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and bool(os.environ.get("RAY_ADDRESS"))
 
 
+def is_connected() -> bool:
+    """True when this process is connected to Ray; does not import Ray for the answer."""
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
+
+
 def stop() -> None:
-    """Disconnect from Ray, ending a private cluster; nothing when Ray was never started."""
-    import sys
-
-    if "ray" in sys.modules:
-        import ray
-
-        ray.shutdown()
+    """Disconnect from Ray, ending a private cluster; nothing when there is no connection."""
+    if is_connected():
+        sys.modules["ray"].shutdown()

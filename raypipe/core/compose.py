@@ -14,10 +14,11 @@ from typing import Any
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -64,6 +65,9 @@ def compose(job: str, overrides: Sequence[str] = (), *, conf_dir: str | None = N
             parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
             lines = [_as_override(override, loader) for override in parsed]
             cfg = loader.load_configuration(config_name=job, overrides=lines, run_mode=RunMode.RUN, from_shell=False)
+    except OverrideParseException as error:
+        way_out = "put a value with special characters in quotes inside quotes: 'SETTING=\"VALUE\"'"
+        raise ConfigError([f"{error.override}: is not a valid override; {way_out}"]) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([_explain(error)]) from error
     OmegaConf.set_struct(cfg, value=False)
@@ -79,7 +83,9 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
     """
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
-        raise ConfigError([f"no value for {key} (add {key}=...)" for key in missing])
+        raise ConfigError(
+            [f"no value for {', '.join(missing)}; choose an experiment with experiment=NAME, or add SETTING=VALUE"]
+        )
     try:
         plain = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
@@ -109,16 +115,14 @@ class _Loader:
     """Hydra's configuration loader over the user's and the packaged conf; leaves Hydra's global state as it was."""
 
     def __init__(self, job: str, conf_dir: str | None) -> None:
-        own = packaged("conf")
-        user = user_conf_dir(conf_dir)
-        self._job, self._first, self._own = job, user or own, own
+        self._job, self._own, self._user = job, packaged("conf"), user_conf_dir(conf_dir)
 
     def __enter__(self) -> ConfigLoader:
         self._saved = GlobalHydra.instance().hydra
         GlobalHydra.instance().clear()
-        path = create_config_search_path(str(self._first))
-        if self._first != self._own:
-            path.append("raypipe", f"file://{self._own}")
+        path = create_config_search_path(str(self._own))
+        if self._user is not None and self._user != self._own:
+            path.prepend("user", f"file://{self._user}", anchor=SearchPathQuery(provider="main"))
         return Hydra.create_main_hydra2(task_name=self._job, config_search_path=path).config_loader
 
     def __exit__(self, *_: object) -> None:

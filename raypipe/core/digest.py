@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ def digest_json(value: Any) -> str:
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_key(values: Sequence[Any]) -> bytes:
+    """32 bytes that name a row key: a function of the values and their types alone, on any machine and Python version."""
+    texts = [f"{type(v).__name__}:{v.isoformat() if isinstance(v, date) else v}" for v in values]
+    return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode()).digest()
 
 
 def digest_file(path: Path) -> str:

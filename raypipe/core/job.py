@@ -73,7 +73,7 @@ def run_job(name: str, cls: type[T], main: Callable[[T, JobRecord], None], argv:
     started = time.monotonic()
     arguments = _parse(name, argv)
     _importable_from_cwd()
-    record = JobRecord(job=name, settings={})
+    record, own_cluster = JobRecord(job=name, settings={}), not cluster.is_connected()
     error: BaseException | None = None
     try:
         cfg = compose.compose(name, arguments.overrides, conf_dir=arguments.config_dir)
@@ -94,7 +94,8 @@ def run_job(name: str, cls: type[T], main: Callable[[T, JobRecord], None], argv:
         error, record.exit_code = _unwrapped(caught), _exit_code(caught)
         _show(caught)
     finally:
-        cluster.stop()
+        if own_cluster:
+            cluster.stop()
     _print_result(record, error, round(time.monotonic() - started, 2))
     return record.exit_code
 

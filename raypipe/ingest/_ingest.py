@@ -4,6 +4,7 @@ Each task takes one source fragment, so the tables of an experiment are ingested
 driver sees counts, statistics and 8 bytes a row (hashes of the key, to prove that it is unique).
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ from raypipe.core.quarantine import SCHEMA as QUARANTINE
 from raypipe.core.quarantine import write_quarantine
 from raypipe.core.rows import RowCounts
 from raypipe.core.storage import Storage, arrow_filesystem, join, path_of
-from raypipe.sources import BROKEN, Fragment, Source
+from raypipe.sources import BROKEN, ROW, Fragment, Source
 from raypipe.tables import Part, TableRef, Tables, write_part
 
 ROWS_PER_PART = 131_072
+_EXAMPLE_LENGTH = 200
 
 
 @config
@@ -49,7 +51,11 @@ class Ingested:
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
-    """One fragment of one table; runs on a worker."""
+    """One fragment of one table; runs on a worker.
+
+    The names of its files say what they hold and on which version they follow, so a rerun writes the same names, and
+    the files of a committed version are never written again.
+    """
 
     name: str
     uri: str
@@ -57,6 +63,11 @@ class _Work:
     fragment: Fragment
     index: int
     digest: str
+    base: str
+
+    @property
+    def stem(self) -> str:
+        return f"{self.digest[:16]}-{self.base}-{self.index:05d}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +91,15 @@ def ingest_tables(specs: Mapping[str, TableSpec], storage: Storage) -> dict[str,
     known = {name: tables.find(name) for name in specs}
     changed = [name for name in specs if not _is_current(known[name], digests[name])]
     work = [
-        _Work(name=name, uri=tables.uri(name), spec=specs[name], fragment=fragment, index=i, digest=digests[name])
+        _Work(
+            name=name,
+            uri=tables.uri(name),
+            spec=specs[name],
+            fragment=fragment,
+            index=i,
+            digest=digests[name],
+            base=_base(known[name]),
+        )
         for name in changed
         for i, fragment in enumerate(fragments[name])
     ]
@@ -106,6 +125,10 @@ def _is_current(ref: TableRef | None, digest: str) -> bool:
     return ref is not None and ref.facts.get("digest") == digest
 
 
+def _base(ref: TableRef | None) -> str:
+    return "new" if ref is None else f"v{ref.version}"
+
+
 class _Reader:
     """Reads, checks and writes one fragment."""
 
@@ -113,7 +136,7 @@ class _Reader:
         self._storage = storage
 
     def __call__(self, work: _Work) -> _Done:
-        contract, stem = work.spec.contract, f"{work.digest[:16]}-{work.index:05d}"
+        contract, stem = work.spec.contract, work.stem
         parts, hashes, bad = [], [], _BadRows(work)
         for i, chunk in enumerate(_chunks(work.spec.source.read(work.fragment, list(contract.columns)))):
             good = bad.split(chunk)
@@ -135,26 +158,36 @@ class _BadRows:
         self.example = ""
 
     def split(self, chunk: pa.Table) -> pa.Table:
-        rows = self._without_broken_lines(chunk) if BROKEN in chunk.column_names else chunk
+        rows = self._without_broken_lines(self._numbered(chunk))
         checked = self._work.spec.contract.check(rows)
         if checked.bad.num_rows:
-            bad = checked.bad.to_pydict()
-            payloads = [str(row) for row in rows.take(checked.bad.column("row")).to_pylist()]
-            self._keep(bad["rule"], bad["column"], bad["reason"], [self._start + r for r in bad["row"]], payloads)
-        self._start += rows.num_rows
+            bad, found = checked.bad.to_pydict(), rows.take(checked.bad.column("row"))
+            payloads = [json.dumps(row, default=str, ensure_ascii=False) for row in found.drop_columns([ROW]).to_pylist()]
+            self._keep(bad["rule"], bad["column"], bad["reason"], found.column(ROW).to_pylist(), payloads)
         return checked.good
 
+    def _numbered(self, chunk: pa.Table) -> pa.Table:
+        """`chunk` with the row numbers that its source gave, else those of counting."""
+        if ROW in chunk.column_names:
+            return chunk
+        numbers = range(self._start, self._start + chunk.num_rows)
+        self._start += chunk.num_rows
+        return chunk.append_column(ROW, pa.array(numbers, pa.int64()))
+
     def _without_broken_lines(self, chunk: pa.Table) -> pa.Table:
-        broken = chunk.column(BROKEN)
-        texts = broken.drop_null().to_pylist()
-        if texts:
-            self._keep(["line"] * len(texts), [""] * len(texts), texts, [-1] * len(texts), texts)
-        return chunk.filter(pc.is_null(broken)).drop_columns([BROKEN])
+        if BROKEN not in chunk.column_names:
+            return chunk
+        broken = chunk.filter(pc.is_valid(chunk.column(BROKEN)))
+        if num := broken.num_rows:
+            texts = broken.column(BROKEN).to_pylist()
+            self._keep(["line"] * num, [""] * num, texts, broken.column(ROW).to_pylist(), texts)
+        return chunk.filter(pc.is_null(chunk.column(BROKEN))).drop_columns([BROKEN])
 
     def _keep(self, rules: list[str], columns: list[str], reasons: list[str], rows: list[int], payloads: list[str]) -> None:
         named = zip(rules, columns, strict=True)
         self.counts.update(f"{rule} of {column}" if column else f"broken {rule}" for rule, column in named)
-        self.example = self.example or f"row {rows[0]}: {reasons[0]}"
+        where = f"row {rows[0]} of {self._work.fragment.uri}" + (f", column {columns[0]}" if columns[0] else "")
+        self.example = self.example or " ".join(f"{where}: {reasons[0]}".split())[:_EXAMPLE_LENGTH]
         num, work = len(rules), self._work
         data = {
             "stage": ["ingest"] * num,
@@ -209,7 +242,7 @@ def _check(name: str, contract: Contract, done: Sequence[_Done], uri: str) -> Ro
 def _check_repeated(name: str, key: Sequence[str], uris: Sequence[str], repeated: NDArray[np.uint64]) -> None:
     """Look at the rows whose key hashes repeat: equal keys are refused, a mere collision of hashes is not."""
     rows = pl.concat(list(map_fragments(_KeyRows(tuple(key), repeated), uris, title=f"repeated keys of {name}")))
-    counts = rows.group_by(list(key)).len().filter(pl.col("len") > 1)
+    counts = rows.group_by(list(key)).agg(pl.col("len").sum()).filter(pl.col("len") > 1)
     if counts.height:
         example = ", ".join(f"{k}={v}" for k, v in counts.sort(list(key)).row(0, named=True).items() if k != "len")
         raise DuplicateKeys(name, key, int(counts["len"].sum()) - counts.height, example)
@@ -217,7 +250,7 @@ def _check_repeated(name: str, key: Sequence[str], uris: Sequence[str], repeated
 
 @dataclass(frozen=True)
 class _KeyRows:
-    """Rows of one Parquet file whose key hash is among `hashes`."""
+    """Keys in one Parquet file whose hash is among `hashes`, each with its number of rows."""
 
     key: tuple[str, ...]
     hashes: NDArray[np.uint64]
@@ -227,15 +260,16 @@ class _KeyRows:
 
         table = pq.read_table(path_of(uri), columns=list(self.key), filesystem=arrow_filesystem(uri))
         frame = pl.DataFrame(pl.from_arrow(table))
-        return frame.filter(pl.Series(np.isin(frame.hash_rows(seed=0).to_numpy(), self.hashes)))
+        found = frame.filter(pl.Series(np.isin(frame.hash_rows(seed=0).to_numpy(), self.hashes)))
+        return found.group_by(list(self.key)).len()
 
 
 def _commit(tables: Tables, name: str, work: Sequence[_Work], done: Sequence[_Done], rows: RowCounts) -> None:
-    contract, digest, before = work[0].spec.contract, work[0].digest, tables.find(name)
+    contract, digest = work[0].spec.contract, work[0].digest
     parts = [part for d in done for part in d.parts]
     facts = {"digest": digest, "rows": rows.to_dict(), "contract": contract.digest}
-    base = "new" if before is None else str(before.version)
-    tables.commit(name, parts, contract.schema, mode="overwrite", transaction=f"ingest-{digest}-{base}", facts=facts)
+    transaction = f"ingest-{digest}-{work[0].base}"
+    tables.commit(name, parts, contract.schema, mode="overwrite", transaction=transaction, facts=facts)
 
 
 def _outcome(ref: TableRef, before: TableRef | None, changed: bool) -> Ingested:  # noqa: FBT001  # private

@@ -1,19 +1,24 @@
 """A feature view and its join onto events. Every event keeps its row and its place; what is not found is null.
 
 An exact view has one row an entity. An as-of view has one row an entity and event time; an event gets the latest row
-that is not after its prediction time and not older than `ttl`. A joined column is named ``VIEW_COLUMN``.
+that is not after its prediction time and not older than `ttl`, both ends included. A null never matches anything, a
+null neither. A joined column is named ``VIEW_COLUMN`` and has the type that it has in the view.
 """
 
 from datetime import timedelta
+from typing import Annotated
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, model_validator
 
 from raypipe.core.config import config
 from raypipe.core.durations import Duration
-from raypipe.core.errors import ConfigError, DuplicateKeys, ViewTooLarge
+from raypipe.core.errors import DuplicateKeys, ViewTooLarge
 
 _ORDER = "__order"
+_ANY_AGE = timedelta(days=365_000)
 
 
 @config
@@ -29,10 +34,20 @@ class FeatureView:
     """
 
     table: str
-    entity: dict[str, str]
-    columns: tuple[str, ...]
+    entity: Annotated[dict[str, str], Field(min_length=1)]
+    columns: Annotated[tuple[str, ...], Field(min_length=1)]
     event_time: str | None = None
     ttl: Duration | None = None
+
+    @model_validator(mode="after")
+    def _settings_have_effect(self) -> "FeatureView":
+        if self.ttl is not None and self.event_time is None:
+            raise ValueError("ttl needs event_time: an exact view has no age")
+        if self.ttl is not None and self.ttl < timedelta(0):
+            raise ValueError("ttl is less than nothing; expected an age such as 3h")
+        if len({*self.columns}) < len(self.columns):
+            raise ValueError(f"columns holds a name twice: {', '.join(self.columns)}")
+        return self
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -62,23 +77,23 @@ def view_column(view: str, column: str) -> str:
 
 
 def check_view(name: str, view: FeatureView, rows: pa.Table, *, limit_bytes: int) -> pa.Table:
-    """`rows` of the view in join order, when they can be joined.
+    """`rows` of the view in join order, without those that nothing can match, when they can be joined.
 
     Raises:
         ViewTooLarge: when they hold more than `limit_bytes`.
         DuplicateKeys: when an entity (at one event time) has more than one row.
     """
-    if view.ttl is not None and view.event_time is None:
-        raise ConfigError([f"task.views.{name}.ttl needs event_time: an exact view has no age"])
     rows = rows.select(list(view.table_columns))
     if rows.nbytes > limit_bytes:
         raise ViewTooLarge(name, rows.nbytes, limit_bytes)
+    for column in view.key:
+        rows = rows.filter(pc.is_valid(rows.column(column)))
     frame = pl.DataFrame(pl.from_arrow(rows))
     repeated = frame.group_by(list(view.key)).len().filter(pl.col("len") > 1)
     if repeated.height:
         example = ", ".join(f"{k}={v}" for k, v in repeated.sort(list(view.key)).row(0, named=True).items() if k != "len")
         raise DuplicateKeys(f"{view.table} (view {name})", view.key, int(repeated["len"].sum()) - repeated.height, example)
-    return frame.sort(view.event_time).to_arrow() if view.event_time else rows
+    return rows.sort_by(view.event_time) if view.event_time else rows
 
 
 def join_view(events: pa.Table, name: str, view: FeatureView, rows: pa.Table, *, at: str | None) -> pa.Table:
@@ -91,35 +106,33 @@ def join_view(events: pa.Table, name: str, view: FeatureView, rows: pa.Table, *,
         rows: What `check_view` gave.
         at: Column with the instant that a prediction is made, timestamp[us, UTC].
     """
-    left = pl.DataFrame(pl.from_arrow(events)).with_row_index(_ORDER)
+    keys = [*view.entity, *([at] if at else [])]
+    left = pl.DataFrame(pl.from_arrow(events.select(keys))).with_row_index(_ORDER)
     right = pl.DataFrame(pl.from_arrow(rows))
-    payload = {column: f"__{name}.{column}" for column in view.table_columns}
-    right = right.rename(payload)
-    on_left, on_right = list(view.entity), [payload[c] for c in view.entity.values()]
+    right = right.select(pl.all().name.prefix("key."), pl.all().name.prefix("value."))
+    on_right = [f"key.{column}" for column in view.entity.values()]
     if view.event_time is None:
-        joined = left.join(right, left_on=on_left, right_on=on_right, how="left", coalesce=False, maintain_order="left")
+        joined = left.join(right, left_on=list(view.entity), right_on=on_right, how="left", maintain_order="left")
     else:
-        joined = _as_of(left, right, view, at or "", payload)
-    out = [joined[payload[column]].alias(view_column(name, column)) for column in view.columns]
-    result = events
-    for series in out:
-        result = result.append_column(series.name, series.to_arrow())
-    return result
+        joined = _as_of(left, right, view, at=str(at))
+    for column in view.columns:
+        values = joined[f"value.{column}"].to_arrow().cast(rows.schema.field(column).type)
+        events = events.append_column(view_column(name, column), pa.chunked_array([values]))
+    return events
 
 
-def _as_of(left: pl.DataFrame, right: pl.DataFrame, view: FeatureView, at: str, payload: dict[str, str]) -> pl.DataFrame:
+def _as_of(left: pl.DataFrame, right: pl.DataFrame, view: FeatureView, *, at: str) -> pl.DataFrame:
     joined = (
-        left.filter(pl.col(at).is_not_null())
+        left.drop_nulls()
         .sort(at)
         .join_asof(
-            right.sort(payload[str(view.event_time)]),
+            right,
             left_on=at,
-            right_on=payload[str(view.event_time)],
+            right_on=f"key.{view.event_time}",
             by_left=list(view.entity),
-            by_right=[payload[c] for c in view.entity.values()],
+            by_right=[f"key.{column}" for column in view.entity.values()],
             strategy="backward",
-            tolerance=view.ttl if view.ttl is not None else timedelta(days=365_000),
-            coalesce=False,
+            tolerance=view.ttl if view.ttl is not None else _ANY_AGE,
             check_sortedness=False,
         )
     )

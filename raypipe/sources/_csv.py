@@ -65,19 +65,21 @@ class Csv:
         """Tables of `columns` as text, plus `ROW`, and `BROKEN`: what is wrong with a line that has no fields, else null."""
         wanted = [name for name in columns if name != self.row_number]
         broken: dict[int, str] = {}
-        first = 0
+        first, end = 0, None
         try:
+            last = self._check_header(fragment.uri, wanted)
             with self._open(fragment.uri) as raw:
                 stream = _QuoteCounter(raw)
-                for batch in self._batches(stream, fragment.uri, wanted, broken):
+                for batch in self._batches(stream, list(dict.fromkeys([*wanted, last])), broken):
                     if batch.num_rows:
                         row_N = _numbers(first, batch.num_rows, broken)
-                        _check_closed(batch, stream, fragment.uri)
                         yield self._with_extras(pa.Table.from_batches([batch]), row_N, columns)
-                        first = int(row_N[-1]) + 1
+                        first, end = int(row_N[-1]) + 1, batch.column(last)[-1].as_py()
         except _UNREADABLE as error:
             problem, way_out = _explain(error)
             raise SourceError(fragment.uri, f"is not a readable CSV file ({problem})", way_out) from error
+        if stream.num_quotes % 2 and end is not None and "\n" in end:
+            raise SourceError(fragment.uri, f"has a quote that is never closed, before {end[:40]!r}", "correct the file")
         if not first and not broken:
             raise SourceError(fragment.uri, "has a header but no rows", "correct the source or its export")
         if broken:
@@ -97,8 +99,7 @@ class Csv:
                 with archive.open(members[0]) as member:
                     yield member
 
-    def _batches(self, stream: "_QuoteCounter", uri: str, wanted: list[str], broken: dict[int, str]) -> Iterator[pa.RecordBatch]:
-        last = self._check_header(uri, wanted)
+    def _batches(self, stream: "_QuoteCounter", names: list[str], broken: dict[int, str]) -> Iterator[pa.RecordBatch]:
         before = self.skip_lines + (1 if self.names else 2)
 
         def keep(row: Any) -> str:
@@ -112,8 +113,8 @@ class Csv:
             ),
             parse_options=pacsv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=keep),
             convert_options=pacsv.ConvertOptions(
-                column_types=dict.fromkeys([*wanted, last], pa.string()),
-                include_columns=list(dict.fromkeys([*wanted, last])),
+                column_types=dict.fromkeys(names, pa.string()),
+                include_columns=names,
                 include_missing_columns=True,
                 null_values=list(self.null_values),
                 strings_can_be_null=True,
@@ -154,29 +155,24 @@ class Csv:
 
 
 class _QuoteCounter(io.RawIOBase):
-    """A stream of bytes that counts the quotes in it."""
+    """A stream of bytes that counts its quotes.
+
+    A quote that is never closed makes one cell of all rows that follow it, and Arrow does not tell. It is known by an
+    odd number of quotes in a file whose last cell has several lines.
+    """
 
     def __init__(self, stream: Any) -> None:
-        self._stream, self.num_quotes, self.at_end = stream, 0, False
+        self._stream, self.num_quotes = stream, 0
 
     def readable(self) -> bool:
+        """True."""
         return True
 
     def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
         data: bytes = self._stream.read(size)
         self.num_quotes += data.count(b'"')
-        self.at_end = self.at_end or len(data) < size
         return data
-
-
-def _check_closed(batch: pa.RecordBatch, stream: _QuoteCounter, uri: str) -> None:
-    """Refuse a quote that is never closed: it would make one cell of all rows that follow, and lose them unseen.
-
-    Arrow does not tell, so it is known by an odd number of quotes in a file that ends within a cell of several lines.
-    """
-    last = batch.column(batch.num_columns - 1)[-1].as_py() if stream.at_end and stream.num_quotes % 2 else None
-    if last is not None and "\n" in last:
-        raise SourceError(uri, f"a quote is never closed; it begins {last.splitlines()[0][:40]!r}", "correct the file")
 
 
 def _numbers(first: int, num: int, broken: dict[int, str]) -> NDArray[np.int64]:

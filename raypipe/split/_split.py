@@ -1,20 +1,20 @@
 """Two splits: by time (half-open instants in a named zone) and by a hash of the row key (stable when data grows)."""
 
-import hashlib
-from datetime import date, datetime, time
-from typing import Any, Protocol, runtime_checkable
-from zoneinfo import ZoneInfo
+from datetime import datetime
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from raypipe.core.config import config
+from raypipe.core.digest import digest_key
+from raypipe.core.instants import Moment, Zone, to_utc
 
 SPLITS = ("train", "validation", "test")
 _INSTANT = pa.timestamp("us", "UTC")
-Bounds = tuple[date | datetime, date | datetime]
+Bounds = tuple[Moment, Moment]
 
 
 @runtime_checkable
@@ -34,6 +34,10 @@ class Split(Protocol):
     def by_time(self) -> bool:
         """True when test rows are later than all others."""
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that `assign` reads beside the key and the prediction time."""
+
 
 @config
 class TimeSplit:
@@ -42,12 +46,15 @@ class TimeSplit:
     train: Bounds
     validation: Bounds
     test: Bounds
-    zone: str = "UTC"
+    zone: Zone = "UTC"
 
     @model_validator(mode="after")
     def _ordered(self) -> "TimeSplit":
-        bounds = [self._instant(b) for window in (self.train, self.validation, self.test) for b in window]
-        if bounds != sorted(bounds) or len({*bounds[::2]}) < len(SPLITS):
+        windows = self.windows()
+        for name, (low, high) in windows.items():
+            if low >= high:
+                raise ValueError(f"window {name} is empty: it must end after it begins")
+        if not windows["train"][1] <= windows["validation"][0] < windows["validation"][1] <= windows["test"][0]:
             raise ValueError("windows must follow each other: train, then validation, then test, none overlapping")
         return self
 
@@ -56,10 +63,15 @@ class TimeSplit:
         """True."""
         return True
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
     def windows(self) -> dict[str, tuple[datetime, datetime]]:
-        """The instants of every window."""
+        """The instants of every window, in UTC."""
         named = zip(SPLITS, (self.train, self.validation, self.test), strict=True)
-        return {name: (self._instant(low), self._instant(high)) for name, (low, high) in named}
+        return {name: (to_utc(low, self.zone), to_utc(high, self.zone)) for name, (low, high) in named}
 
     def assign(self, rows: pa.Table, *, key: tuple[str, ...], at: str | None) -> pa.Array:  # noqa: ARG002  # protocol
         """Split of each row by the window that its prediction time falls in; null outside all of them."""
@@ -70,17 +82,13 @@ class TimeSplit:
             out = pc.if_else(pc.fill_null(inside, False), name, out)  # PyArrow's order
         return out.combine_chunks() if isinstance(out, pa.ChunkedArray) else out
 
-    def _instant(self, bound: date | datetime) -> datetime:
-        moment = bound if isinstance(bound, datetime) else datetime.combine(bound, time())
-        return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(self.zone))
-
 
 @config
 class HashSplit:
     """Split by a seeded hash of columns (default the row key): a row never changes its split when data grows.
 
     Attributes:
-        train: Share of rows to learn from; the rest after validation and test must be 0.
+        train: Share of rows to learn from; the three shares sum to 1.
         validation: Share of rows to stop and choose on.
         test: Share of rows that nothing sees before the gate.
         by: Columns that are hashed, for example a group whose rows must stay together; null takes the row key.
@@ -90,7 +98,7 @@ class HashSplit:
     train: float = 0.6
     validation: float = 0.2
     test: float = 0.2
-    by: tuple[str, ...] | None = None
+    by: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     seed: int = 0
 
     @model_validator(mode="after")
@@ -104,6 +112,11 @@ class HashSplit:
         """False."""
         return False
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of `by`."""
+        return self.by or ()
+
     def assign(self, rows: pa.Table, *, key: tuple[str, ...], at: str | None) -> pa.Array:  # noqa: ARG002  # protocol
         """Split of each row by where its hash falls in [0, 1)."""
         columns: list[list[Any]] = [rows.column(name).to_pylist() for name in self.by or key]
@@ -112,5 +125,4 @@ class HashSplit:
         return pa.array(np.array(SPLITS, dtype=object)[index], pa.string())
 
     def _point(self, values: tuple[Any, ...]) -> float:
-        digest = hashlib.blake2b(repr((self.seed, *values)).encode(), digest_size=8).digest()
-        return int.from_bytes(digest) / 2**64
+        return int.from_bytes(digest_key((self.seed, *values))[:8]) / 2**64

@@ -15,11 +15,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake import Schema as DeltaSchema
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, CommitProperties, Transaction, create_table_with_add_actions
 
-from raypipe.core.errors import TableNotFound
-from raypipe.core.storage import Storage, arrow_filesystem, delta_options, filesystem, join, path_of, write_bytes
+from raypipe.core.errors import SchemaMismatch, StorageError, TableNotFound
+from raypipe.core.storage import (
+    Storage,
+    arrow_filesystem,
+    delta_options,
+    exists,
+    filesystem,
+    join,
+    path_of,
+    read_bytes,
+    write_bytes,
+)
 
 _FACTS = "raypipe"
 
@@ -36,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class TableRef:
-    """One version of a table: `uri`, its schema, and its Parquet files in the order they were committed."""
+    """One version of a table: `uri`, its schema, its Parquet files by name, and the facts that its commit carries."""
 
     name: str
     uri: str
@@ -77,8 +87,8 @@ class Tables:
             table = DeltaTable(uri, version=version, storage_options=delta_options(uri))
         except TableNotFoundError:
             return None
-        except Exception as error:
-            if version is not None and "version" in str(error).lower():
+        except (DeltaError, OverflowError) as error:
+            if version is not None and (version < 0 or "version" in str(error).lower()):
                 raise TableNotFound(name, version, self._known(name)) from error
             raise
         return _ref(name, uri, table)
@@ -113,41 +123,71 @@ class Tables:
     ) -> TableRef:
         """Make `parts` a new version of table `name`, in one Delta commit that carries `facts`.
 
-        A `transaction` that is in the table already commits nothing.
+        A `transaction` that is in the table already commits nothing, also when two writers commit it at the same time.
+        An append may bring new columns: they are null in the older rows.
+
+        Raises:
+            SchemaMismatch: when an append gives another type to a column.
+            StorageError: when another writer was faster with other rows.
         """
-        if not self.committed(name, transaction):
-            self._commit(name, parts, schema, mode, transaction, facts)
+        uri = self.uri(name)
+        properties = CommitProperties(
+            custom_metadata={_FACTS: json.dumps({**facts, "transaction": transaction}, sort_keys=True)},
+            app_transactions=[Transaction(transaction, 0)],
+        )
+        try:
+            _commit(uri, parts, schema, mode, properties)
+        except DeltaError as error:
+            if not self.committed(name, transaction):
+                if isinstance(error, CommitFailedError):
+                    raise StorageError(uri, "another writer changed the table at the same time", "run the job again") from error
+                raise
         return self.open(name)
 
-    def _commit(
-        self,
-        name: str,
-        parts: Sequence[Part],
-        schema: pa.Schema,
-        mode: Literal["append", "overwrite"],
-        transaction: str,
-        facts: Mapping[str, Any],
-    ) -> None:
+    def facts_of(self, name: str, transaction: str) -> Mapping[str, Any] | None:
+        """The facts of the commit with `transaction`, while Delta's log has it; else None."""
         uri = self.uri(name)
-        options = delta_options(uri)
-        now_ms = int(time.time() * 1000)
-        actions = [AddAction(p.path, p.num_bytes, {}, now_ms, True, p.stats) for p in parts]  # Delta's order
-        properties = CommitProperties(
-            custom_metadata={_FACTS: json.dumps(dict(facts), sort_keys=True)}, app_transactions=[Transaction(transaction, 0)]
-        )
-        if DeltaTable.is_deltatable(uri, storage_options=options):
-            table = DeltaTable(uri, storage_options=options)
-            table.create_write_transaction(actions, mode, schema, commit_properties=properties)
-        else:
-            create_table_with_add_actions(
-                uri, DeltaSchema.from_arrow(schema), actions, mode="error", storage_options=options, commit_properties=properties
-            )
+        history = DeltaTable(uri, storage_options=delta_options(uri)).history()
+        found = (json.loads(entry[_FACTS]) for entry in history if _FACTS in entry)
+        return next((facts for facts in found if facts.get("transaction") == transaction), None)
 
     def _known(self, name: str) -> str:
         uri = self.uri(name)
         if not DeltaTable.is_deltatable(uri, storage_options=delta_options(uri)):
             return f"nothing at {uri}"
         return f"versions 0 to {DeltaTable(uri, storage_options=delta_options(uri)).version()}"
+
+
+def _commit(
+    uri: str, parts: Sequence[Part], schema: pa.Schema, mode: Literal["append", "overwrite"], properties: CommitProperties
+) -> None:
+    options = delta_options(uri)
+    now_ms = int(time.time() * 1000)
+    actions = [AddAction(p.path, p.num_bytes, {}, now_ms, True, p.stats) for p in parts]  # Delta's order
+    if not DeltaTable.is_deltatable(uri, storage_options=options):
+        create_table_with_add_actions(
+            uri, DeltaSchema.from_arrow(schema), actions, mode="error", storage_options=options, commit_properties=properties
+        )
+        return
+    table = DeltaTable(uri, storage_options=options)
+    if table.transaction_version(properties.app_transactions[0].app_id) is not None:  # on the handle that commits
+        return
+    if mode == "append":
+        schema = _widened(table, schema, uri)
+    table.create_write_transaction(actions, mode, schema, commit_properties=properties)
+
+
+def _widened(table: DeltaTable, schema: pa.Schema, uri: str) -> pa.Schema:
+    """The table's schema, after it was given the columns that only `schema` has."""
+    wanted = DeltaSchema.from_arrow(schema).fields
+    current = {field.name: field for field in table.schema().fields}
+    clash = [field.name for field in wanted if field.name in current and field.type != current[field.name].type]
+    if clash:
+        raise SchemaMismatch(uri, clash, [f"{name} of another type" for name in clash], {})
+    new = [field for field in wanted if field.name not in current]
+    if new:
+        table.alter.add_columns(new)
+    return pa.schema(table.schema().to_arrow())
 
 
 def write_part(uri: str, path: str, table: pa.Table) -> Part:
@@ -167,7 +207,7 @@ def part_of(uri: str, path: str) -> Part:
 
 
 def _stats(metadata: pq.FileMetaData) -> str:
-    """Delta statistics from a Parquet footer: rows, nulls, and bounds of numbers and text."""
+    """Delta statistics from a Parquet footer: rows, nulls, and bounds of numbers."""
     low: dict[str, Any] = {}
     high: dict[str, Any] = {}
     nulls: dict[str, int] = {}
@@ -194,13 +234,19 @@ def _ref(name: str, uri: str, table: DeltaTable) -> TableRef:
         Part(path=a["path"], num_rows=a["num_records"], num_bytes=a["size_bytes"])
         for a in sorted(actions, key=lambda a: a["path"])
     ]
-    history = table.history(1)[0]
-    facts = json.loads(history[_FACTS]) if _FACTS in history else {}
     return TableRef(
         name=name,
         uri=uri,
         version=table.version(),
         schema=pa.schema(table.schema().to_arrow()),
         parts=tuple(parts),
-        facts=facts,
+        facts=_facts(uri, table.version()),
     )
+
+
+def _facts(uri: str, version: int) -> Mapping[str, Any]:
+    """What the commit of `version` carries; nothing when Delta's log does not reach back to it."""
+    log = join(uri, "_delta_log", f"{version:020d}.json")
+    actions = [json.loads(line) for line in read_bytes(log).splitlines()] if exists(log) else []
+    found = (action["commitInfo"].get(_FACTS) for action in actions if "commitInfo" in action)
+    return dict(json.loads(next(found, None) or "{}"))

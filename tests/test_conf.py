@@ -1,0 +1,130 @@
+"""Every YAML under conf/ composes and builds, and is what its first line says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from raypipe.core.compose import compose, flat, packaged, redacted, to_plain
+from raypipe.core.config import build
+from raypipe.core.errors import ConfigError
+from raypipe.pipeline import Experiment
+
+CONF = packaged("conf")
+JOBS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "base")
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+OPTIONS = sorted(
+    f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name in ("model", "trainer", "storage")
+)
+
+
+def experiment(job: str, *overrides: str) -> Experiment:
+    return build(to_plain(compose(job, overrides)), Experiment)
+
+
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_builds_and_plans_for_every_job(job: str, name: str) -> None:
+    run = experiment(job, f"experiment={name}")
+    assert run.name == name
+    assert set(run.plan().inputs.columns) <= set(run.plan().kept)
+    assert len(run.all_candidates()) == (2 if job == "pipeline" else 1)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_group_option_builds(option: str) -> None:
+    run = experiment("train", "experiment=penguins", option, "storage.root=s3://bucket/path")
+    assert run.storage.uri("tables") == "s3://bucket/path/tables"
+
+
+def test_a_tracking_server_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:pass@host:5000")
+    cfg = compose("train", ["experiment=penguins", "tracking=server"])
+    assert build(to_plain(cfg), Experiment).tracking.uri == "http://user:pass@host:5000"
+    assert redacted(cfg)["tracking"]["uri"] == "***"
+
+
+def test_every_job_has_a_file_and_a_yaml() -> None:
+    assert sorted(path.stem for path in packaged("jobs").glob("*.py")) == JOBS
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.relative_to(CONF).as_posix())
+def test_every_yaml_begins_with_the_command_that_runs_it(path: Path) -> None:
+    comments = [line for line in path.read_text().splitlines()[:4] if line.startswith("#")]
+    if path.name == "base.yaml" or path.parent.name in ("data", "task", "features", "split"):
+        assert comments
+        return
+    found = [re.search(r"python jobs/(\w+)\.py", line) for line in comments]
+    jobs = [match[1] for match in found if match]
+    assert jobs
+    assert jobs[0] in JOBS
+
+
+def test_a_user_conf_folder_comes_before_the_packaged_one(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\ndefaults:\n  - penguins\n\nname: mine\n")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "xgboost.yaml").write_text("_target_: raypipe.models.Xgboost\nmax_depth: 3\n")
+    run = build(to_plain(compose("train", ["experiment=mine"], conf_dir=str(tmp_path))), Experiment)
+    assert run.name == "mine"
+    assert vars(run.model)["max_depth"] == 3
+    assert run.task.label == "species"
+
+
+def test_secrets_are_masked_wherever_a_configuration_is_stored() -> None:
+    cfg = compose("train", ["experiment=penguins", "+tracking.api_token=abc", "tracking.uri=http://u:secret@host"])
+    shown = str(flat(redacted(cfg)))
+    assert "secret" not in shown
+    assert "abc" not in shown
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["experiment=flihgts"], ["experiment/flihgts", "flights"]),
+        (["experiment=flights", "trainer.num_wokers=4"], ["trainer.num_wokers", "did you mean num_workers"]),
+        (["experiment=flights", "trainer.num_workers=four"], ["trainer.num_workers", "integer", "'four'"]),
+        (["experiment=flights", "trainer.num_workers=-1"], ["trainer.num_workers", "greater than or equal to 0"]),
+        (["experiment=flights", "modle=xgboost"], ["unknown setting modle", "did you mean model"]),
+        (["experiment=flights", "model=xgbost"], ["model/xgbost", "xgboost"]),
+        (["experiment=flights", "model.max_detph=3"], ["model.max_detph", "did you mean max_depth"]),
+        ([], ["no value for", "task.label", "experiment=NAME"]),
+        (["experiment=flights", "storage=bucket"], ["no value for storage.root"]),
+        (["experiment=flights", "model._target_=os.system"], ["model._target_", "os.system is not allowed"]),
+        (["experiment=flights", "model._target_=raypipe.core.storage.shutil"], ["not a configurable part"]),
+        (["experiment=flights", "model._target_=raypipe.core.storage.Path"], ["not a configurable part"]),
+        (["experiment=flights", "model._target_=raypipe.models.Xgbost"], ["did you mean Xgboost"]),
+        (["experiment=flights", "model._target_=raypipe.split.HashSplit"], ["model"]),
+        (["experiment=flights", "model.max_depth=5,6"], ["model.max_depth=5,6", "one value"]),
+        (["experiment=flights", "split.train=[2013-01-01,2013-12-01]"], ["split", "none overlapping"]),
+        (["experiment=flights", "task.views.weather.ttl=3 parsecs"], ["task.views.weather.ttl", "such as 90m, 3h or 7d"]),
+        (["experiment=flights", "task.label=a > 15"], ["task.label=a > 15", "quotes inside quotes"]),
+        (["experiment=flights", "features.x={kind: numbr}"], ["features.x.kind", "did you mean number"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_setting_is_named_with_what_to_do(overrides: list[str], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        experiment("train", *overrides)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["task.views.weather.table=wether"], ["task.views.weather.table", "did you mean weather"]),
+        (["task.views.weather.columns=[tmp]"], ["task.views.weather", "no column 'tmp'", "did you mean temp"]),
+        (["features.x={kind: number, column: distnce}"], ["no column 'distnce'", "did you mean distance"]),
+        (['task.label="arr_dely > 15"'], ["task.label", "did you mean arr_delay"]),
+        (["task.prediction_time=null"], ["task.prediction_time is missing", "split by time", "view weather"]),
+        (["evaluator.slices=[orign]"], ["evaluator.slices", "did you mean origin"]),
+        (["data.tables.flights.contract.key=[]"], ["contract.key is empty"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_a_task_that_does_not_fit_its_tables_is_refused_before_any_work(overrides: list[str], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        experiment("train", "experiment=flights", *overrides).plan()
+    for word in words:
+        assert word in str(caught.value)
