@@ -13,7 +13,7 @@ JOB := PYTHONUNBUFFERED=1 $(BIN)/python
 KEEP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-all check fmt docs bench clean
+.PHONY: help install demo serve test check fmt docs bench clean
 
 help:  ## List every verb
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,10 +33,8 @@ serve: install  ## Start the champion's endpoint again and stay with it
 	@$(JOB) jobs/deploy.py experiment=flights serving.port=$(PORT) deploy.keep=true
 
 test: install  ## The test suite, in less than ten minutes; prints the ten slowest
-	$(BIN)/python -m pytest
-
-test-all: install  ## All tests, also those that are left out of make test
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -m "not cluster"
+	$(BIN)/python -m pytest -m cluster
 
 check: install  ## Lint, format, types, import layers, generated docs; changes nothing
 	$(BIN)/ruff check .

@@ -8,14 +8,12 @@ code of its kind, and it stops where such scripts stop. What the raypipe job als
 - keep versioned tables, so that this model can be traced to, and trained again from, the rows it saw;
 - refuse a feature that is known only after the flight: here one word in `NUMBERS` is a leak that nobody notices;
 - recognise steps that are done: every run starts from the CSV files, and a killed run leaves half of its outputs;
-- split or fit the same way whatever the blocks: sampling follows row order, and row order follows scheduling;
-- bundle contract, features, weights, threshold and golden rows in one checked folder: here they are two artifacts, one
-  of them a pickle, and a column list in this file; a prediction names neither a model version nor a row;
-- treat a served row and a batch row with the same code: here `Flight` repeats the columns, and the answer to a wrong
-  request is whatever FastAPI says;
+- give the same model twice: the training rows come in whatever order the blocks do;
+- keep contract, features, weights, threshold and golden rows in one checked folder: here they are two artifacts, one of
+  them a pickle, and lists in this file; a prediction names neither a model version nor the request it answers;
+- serve a row with the code that prepared the batch: `Endpoint` repeats the calendar parts, `Flight` the columns;
 - measure slices and calibration, write a report, compare with the champion and hold a worse model back;
-- replace a served model without dropping requests; go to a bucket or a cluster, another data set or a neural network
-  by configuration; resume; test itself.
+- replace a served model without a gap; move to a bucket, other data or another kind of model by configuration.
 """
 
 import argparse
@@ -24,6 +22,7 @@ import json
 import os
 import pickle
 import socket
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -58,16 +57,8 @@ WEATHER = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "prec
 VIEWS = [*(f"planes_{c}" for c in PLANE), *(f"airports_{c}" for c in AIRPORT), *(f"weather_{c}" for c in WEATHER)]
 NUMBERS = ["distance", "sched_dep_time", "sched_arr_time", *VIEWS, "departure_hour", "departure_weekday"]
 CATEGORIES = ["carrier", "origin", "dest"]
-PARAMS = {
-    "objective": "binary:logistic",
-    "eval_metric": "logloss",
-    "tree_method": "hist",
-    "max_depth": 6,
-    "learning_rate": 0.05,
-    "min_child_weight": 20,
-    "subsample": 0.8,
-    "colsample_bytree": 0.5,
-}
+TREES = {"tree_method": "hist", "max_depth": 6, "learning_rate": 0.05, "min_child_weight": 20}
+PARAMS = TREES | {"objective": "binary:logistic", "eval_metric": "logloss", "subsample": 0.8, "colsample_bytree": 0.5}
 NUM_RESAMPLES = 400
 UTC_HOUR = pl.col("time_hour").cast(pl.Datetime("us", "UTC"))
 
@@ -105,17 +96,9 @@ class JoinViews:
             .sort("prediction_time")
         )
         joined = (
-            flights.join(self.planes, on="tailnum", how="left")
-            .join(self.airports, on="dest", how="left")
-            .sort("prediction_time")
-            .join_asof(
-                self.weather,
-                left_on="prediction_time",
-                right_on="observed",
-                by="origin",
-                tolerance="3h",
-                check_sortedness=False,
-            )
+            flights.join(self.planes, on="tailnum", how="left", maintain_order="left")
+            .join(self.airports, on="dest", how="left", maintain_order="left")
+            .join_asof(self.weather, left_on="prediction_time", right_on="observed", by="origin", tolerance="3h")
         )
         numbers = pl.col(NUMBERS).cast(pl.Float64)
         return joined.select(pl.col(KEY), "dest", "scheduled_departure", "prediction_month", "label", numbers).to_arrow()
@@ -129,9 +112,8 @@ def prepare(out: Path) -> ray.data.Dataset:
     views = {name: read_csv(folder / f"{name}.csv").to_arrow_refs() for name in ("planes", "airports", "weather")}
     tables = {name: ray.put(pa.concat_tables(ray.get(refs))) for name, refs in views.items()}
     flights = read_csv(out / "flights.csv")
-    return flights.map_batches(
-        JoinViews, fn_constructor_kwargs=tables, batch_format="pyarrow", compute=ray.data.ActorPoolStrategy(size=1)
-    ).materialize()
+    pool = ray.data.ActorPoolStrategy(size=1)
+    return flights.map_batches(JoinViews, fn_constructor_kwargs=tables, batch_format="pyarrow", compute=pool).materialize()
 
 
 def matrix(prepared: pd.DataFrame) -> xgb.DMatrix:
@@ -147,10 +129,13 @@ def train_loop(config: dict[str, Any]) -> None:
         rows = ray.train.get_dataset_shard(name).materialize().to_pandas()
         sets[name] = matrix(rows)
         sets[name].set_label(rows["label"].to_numpy(dtype=np.float32))
-    report = RayTrainReportCallback(metrics={"validation_loss": "validation-logloss"}, frequency=0, checkpoint_at_end=True)
     stop = xgb.callback.EarlyStopping(rounds=50, save_best=True)
     evals = [(sets["validation"], "validation")]
-    xgb.train(config, sets["train"], 600, evals=evals, callbacks=[stop, report], verbose_eval=False)
+    booster = xgb.train(config, sets["train"], 600, evals=evals, callbacks=[stop], verbose_eval=False)
+    # once, not each round as RayTrainReportCallback does: a report waits for the controller, about two seconds
+    with tempfile.TemporaryDirectory() as folder:
+        booster.save_model(Path(folder) / RayTrainReportCallback.CHECKPOINT_NAME)
+        ray.train.report({"rounds": booster.num_boosted_rounds()}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
 def train(datasets: dict[str, ray.data.Dataset], out: Path) -> xgb.Booster:
@@ -183,12 +168,7 @@ def evaluate(scored: pd.DataFrame, *, threshold: float) -> dict[str, Any]:
     """Metrics, the confusion matrix at the threshold, and bootstrap intervals."""
     y, p = scored["label"].to_numpy(dtype=np.int8), scored["score"].to_numpy(dtype=np.float64)
     late, rng, n = p >= threshold, np.random.default_rng(0), len(y)
-    scorers = {
-        "roc_auc": roc_auc_score,
-        "pr_auc": average_precision_score,
-        "log_loss": log_loss,
-        "brier": brier_score_loss,
-    }
+    scorers = {"roc_auc": roc_auc_score, "pr_auc": average_precision_score, "log_loss": log_loss, "brier": brier_score_loss}
     draws: dict[str, list[float]] = {name: [] for name in scorers}
     for _ in range(NUM_RESAMPLES):
         rows = rng.integers(0, n, n)
@@ -224,9 +204,9 @@ def log_to_mlflow(out: Path, booster: xgb.Booster, preprocessor: Chain, metrics:
 Flight: type[BaseModel] = create_model(
     "Flight",
     __doc__="A request: what is known of a flight.",
-    **{name: (str, ...) for name in CATEGORIES},
-    **{name: (float, ...) for name in ("distance", "sched_dep_time", "sched_arr_time")},
-    **{name: (float | None, None) for name in VIEWS},
+    **dict.fromkeys(CATEGORIES, (str, ...)),
+    **dict.fromkeys(("distance", "sched_dep_time", "sched_arr_time"), (float, ...)),
+    **dict.fromkeys(VIEWS, (float | None, None)),
     scheduled_departure=(dt.datetime, ...),
 )
 
@@ -245,7 +225,8 @@ class Endpoint:
         """The probability of arriving late, and the verdict."""
         row = pd.DataFrame([flight.model_dump()])
         local = row["scheduled_departure"].dt.tz_convert(ZONE)
-        row["departure_hour"], row["departure_weekday"] = local.dt.hour, local.dt.isoweekday()
+        row["departure_hour"], row["departure_weekday"] = local.dt.hour, local.dt.dayofweek + 1  # Polars counts from 1
+        row[NUMBERS] = row[NUMBERS].astype(float)
         score = float(self.booster.predict(matrix(self.preprocessor.transform_batch(row)))[0])
         return {"score": score, "late": score >= self.threshold}
 
@@ -274,7 +255,7 @@ def run(out: Path) -> dict[str, Any]:
     }
     preprocessor = Chain(SimpleImputer(NUMBERS, strategy="mean"), StandardScaler(NUMBERS), OrdinalEncoder(CATEGORIES))
     preprocessor.fit(parts["train"])
-    prepared = {name: preprocessor.transform(parts[name]) for name in ("train", "validation")}
+    prepared = {name: preprocessor.transform(parts[name]).materialize() for name in ("train", "validation")}
     booster = train(prepared, out)
 
     model = ray.put(booster.save_raw("ubj"))
@@ -287,9 +268,13 @@ def run(out: Path) -> dict[str, Any]:
 
     december = joined.filter(expr=month == 12)
     december.map_batches(Scorer, **options).write_parquet(str(out / "predictions"), mode="overwrite")
-    record = parts["test"].limit(1).to_pandas().iloc[0]
-    answer = ask(Endpoint.bind(model, preprocessor, threshold), json.loads(record.drop(["label"]).to_json(date_format="iso")))
-    return {"model_version": version, "rounds": booster.num_boosted_rounds(), "metrics": {"test": metrics}, "answer": answer}
+    flight = parts["test"].limit(1).to_pandas()
+    batch_score = float(Scorer(model, preprocessor)(flight)["score"].iloc[0])
+    record = json.loads(flight.iloc[0].to_json(date_format="iso"))
+    answer = ask(Endpoint.bind(model, preprocessor, threshold), record) | {"batch_score": batch_score}
+    rows = {name: len(table) for name, table in scored.items()}
+    rounds = booster.num_boosted_rounds()
+    return {"version": version, "rounds": rounds, "rows": rows, "metrics": {"test": metrics}, "answer": answer}
 
 
 def main() -> None:
@@ -300,7 +285,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     os.environ["RAY_AUTH_MODE"] = "disabled"  # a cluster of this process only, on the loopback address
     start = time.perf_counter()
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    # four logical CPUs, also on two cores: with two, the trainer's worker and its datasets wait for each other for ever
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     context = ray.data.DataContext.get_current()
     context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
     context.enable_arrow_backed_pandas_conversion = False

@@ -152,9 +152,9 @@ DECISIONS = [
         comparison(0.01, 0.02),
         OVERLAP,
         Hold,
-        f"not unseen for the champion: {OVERLAP}",
+        f"no fair comparison with the champion: {OVERLAP}",
     ),
-    ("the champion saw the rows, not compared", Gate(), ROC, "champ", None, OVERLAP, Hold, "not unseen for the champion"),
+    ("the champion saw the rows, not compared", Gate(), ROC, "champ", None, OVERLAP, Hold, "no fair comparison with the champion"),
 ]
 
 

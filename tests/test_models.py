@@ -249,6 +249,22 @@ def test_roc_auc_is_scikit_learns(rows):
         assert roc_auc(y_N, scores_N) == pytest.approx(metrics.roc_auc_score(y_N, scores_N))
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.999])
+def test_dropout_drops_its_share_of_the_units_and_keeps_the_mean(share):
+    import torch
+
+    from raypipe.models._mlp_network import Dropout
+
+    dropout, x = Dropout(share), torch.ones(1001, 333)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        found = dropout(x)
+    exact = min(255, round(share * 256)) / 256
+    assert float((found == 0).float().mean()) == pytest.approx(exact, abs=0.005)
+    assert float(found.mean()) == pytest.approx(1, abs=0.05)
+    assert dropout.eval()(x) is x
+
+
 @config
 class Holder:
     model: Model

@@ -1,15 +1,14 @@
 import json
-import os
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
-from model_data import Centroids, data
+from model_data import Centroids, DyingMlp, data
 
-from raypipe.core import cluster
+from raypipe.core import cluster, storage
 from raypipe.core.cluster import Cluster
 from raypipe.core.config import build, config
 from raypipe.core.errors import ConfigError, TrainingError
@@ -17,7 +16,6 @@ from raypipe.core.tensors import TrainingData
 from raypipe.models import FittedModel, Framework, Loop, Mlp, Xgboost
 from raypipe.train import Trainer, train_model
 
-pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")  # Ray 2.60 sets what it has deprecated itself
 XGBOOST = Xgboost(num_rounds=30, max_depth=3, early_stopping_rounds=8, subsample=0.7, checkpoint_rounds=5)
 MLP = Mlp(hidden_dims=(16, 8), batch_size=50, max_epochs=6, patience=6, learning_rate=0.01, dropout=0.2)
 MODELS = [pytest.param(XGBOOST, id="xgboost"), pytest.param(MLP, id="mlp")]
@@ -147,13 +145,6 @@ def test_wrong_settings_of_a_trainer_are_refused_by_name(settings, words):
         build(settings, Trainer)
 
 
-@pytest.fixture(scope="module")
-def ray_cluster():
-    Cluster(num_cpus=2).start()
-    yield
-    cluster.stop()
-
-
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
@@ -172,34 +163,15 @@ def test_one_ray_worker_trains_the_same_bytes_as_the_driver(model, tmp_path, ray
     assert signal.getsignal(signal.SIGINT) is before
 
 
-@dataclass(frozen=True)
-class LoadAndDieOnce:
-    """Reads the data; the second worker to do so is killed with -9 a moment later, once."""
-
-    marker: Path
-
-    def __call__(self) -> TrainingData:
-        if ray_rank() == 1 and not self.marker.exists():
-            self.marker.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return data()
-
-
-def ray_rank() -> int:
-    import ray.train
-
-    return ray.train.get_context().get_world_rank()
-
-
 @pytest.mark.ray
 @pytest.mark.slow
-def test_two_workers_with_one_killed_end_with_the_model_of_the_driver(tmp_path, ray_cluster):
-    model = replace(MLP, dropout=0.0, batch_size=97)
+def test_two_workers_with_one_killed_go_on_and_end_with_the_model_of_the_driver(tmp_path, ray_cluster):
+    settings = {"hidden_dims": (16, 8), "batch_size": 97, "max_epochs": 6, "learning_rate": 0.01, "dropout": 0.0}
+    dying = DyingMlp(**settings, marker=str(tmp_path / "died"))
     trainer = Trainer(num_workers=2, num_threads=1, max_failures=1)
-    load = LoadAndDieOnce(tmp_path / "died")
-    on_ray = train_model(model, trainer=trainer, load=load, uri=str(tmp_path), fingerprint="ray")
-    here = train_model(model, trainer=ALONE, load=data, uri=str(tmp_path), fingerprint="here")
-    assert load.marker.exists()
+    on_ray = train_model(dying, trainer=trainer, load=data, uri=str(tmp_path), fingerprint="ray")
+    here = train_model(Mlp(**settings), trainer=ALONE, load=data, uri=str(tmp_path), fingerprint="here")
+    assert (tmp_path / "died").read_text() == "4"
     rows = data().validation.inputs
     np.testing.assert_allclose(on_ray.model.predict(rows), here.model.predict(rows), atol=1e-4)
     for found, expected in zip(on_ray.curve, here.curve, strict=True):
@@ -250,3 +222,34 @@ class Lonely(Centroids):
 def test_a_request_that_the_cluster_can_never_meet_is_refused_at_once(model, trainer, words, tmp_path, ray_cluster):
     with pytest.raises(TrainingError, match=words):
         train_model(model, trainer=trainer, load=refused_load, uri=str(tmp_path), fingerprint="a")
+
+
+@pytest.mark.s3
+def test_a_killed_training_goes_on_from_a_bucket(s3):
+    uri = f"{s3}/driver"
+    with pytest.raises(Killed):
+        train_model(MLP, trainer=ALONE, load=data, uri=uri, fingerprint="a", on_progress=killed_at(4))
+    trained = train_model(MLP, trainer=ALONE, load=data, uri=uri, fingerprint="a")
+    assert trained.origin == "resumed"
+    assert [point["step"] for point in trained.curve] == list(range(1, len(trained.curve) + 1))
+    assert all("/a/finished/" in found for found in storage.list_files(uri))
+
+
+@pytest.mark.s3
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_ray_worker_keeps_its_state_and_its_result_in_a_bucket(s3):
+    cluster.stop()
+    Cluster(num_cpus=2, object_store_gib=0.3).start()  # its workers have the credentials in their environment
+    steps = []
+    trained = train_model(
+        XGBOOST,
+        trainer=Trainer(num_workers=1),
+        load=data,
+        uri=f"{s3}/ray",
+        fingerprint="a",
+        on_progress=lambda step, _: steps.append(step),
+    )
+    cluster.stop()
+    assert steps == [point["step"] for point in trained.curve]
+    assert all("/a/finished/" in found for found in storage.list_files(f"{s3}/ray"))

@@ -49,7 +49,7 @@ class Cluster:
     def _quiet_data() -> None:
         import ray.data
 
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs what it raises, twice; the job shows it once
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False

@@ -9,9 +9,9 @@ import importlib
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from raypipe.core.errors import ConfigError
@@ -19,6 +19,8 @@ from raypipe.core.explain import dotted, explain
 from raypipe.core.naming import did_you_mean
 
 T = TypeVar("T")
+VersionName = Annotated[str, Field(coerce_numbers_to_str=True)]
+"""A version number, an alias or ``latest``, as it is named in settings."""
 _MARK = "__raypipe_config__"
 _ALWAYS_ALLOWED = ("raypipe.",)
 _NOT_OURS = ("_args_", "_partial_", "_convert_", "_recursive_")

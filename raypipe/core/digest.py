@@ -3,9 +3,11 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 import raypipe
 
@@ -20,10 +22,21 @@ def digest_json(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def digest_key(values: Sequence[Any]) -> bytes:
-    """32 bytes that name a row key: a function of the values and their types alone, on any machine and Python version."""
-    texts = [f"{type(v).__name__}:{v.isoformat() if isinstance(v, date) else v}" for v in values]
-    return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode()).digest()
+def row_texts(rows: pa.Table, columns: Sequence[str]) -> list[str]:
+    """A text for each row that names its values in `columns`: equal for equal values, different for different ones.
+
+    It is a function of the values alone, on any machine and with any chunking: lengths and texts, ``-`` for null,
+    timestamps as microseconds.
+    """
+    named = [_named_cells(rows.column(name)) for name in columns]
+    return list(pc.binary_join_element_wise(*named, ",").to_pylist())
+
+
+def _named_cells(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_timestamp(cells.type):
+        cells = cells.cast(pa.timestamp("us", cells.type.tz)).cast(pa.int64())
+    texts = cells.cast(pa.string())
+    return pc.fill_null(pc.binary_join_element_wise(pc.binary_length(texts).cast(pa.string()), texts, ":"), "-")
 
 
 def digest_file(path: Path) -> str:

@@ -69,12 +69,17 @@ def _steps(loc: Sequence[Any], settings: Any) -> list[Any]:
     steps: list[Any] = []
     value = settings
     for i, step in enumerate(loc):
-        if step in value if isinstance(value, Mapping) else isinstance(value, (list, tuple)) and isinstance(step, int):
+        if step in value if isinstance(value, Mapping) else _is_position(step, value):
             value = value[step]
         elif not isinstance(value, Mapping) or i < len(loc) - 1 or step == value.get("kind"):
             continue
         steps.append(step)
     return steps
+
+
+def _is_position(step: Any, value: Any) -> bool:
+    """Whether `step` is a place in a sequence; one that is too short has none for what is missing."""
+    return isinstance(value, (list, tuple)) and isinstance(step, int) and step < len(value)
 
 
 def _classes_at(hint: Any, steps: Sequence[Any], value: Any) -> Iterator[type[Any]]:

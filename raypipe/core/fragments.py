@@ -4,12 +4,14 @@ Nothing big crosses the object store and the driver sees only small results, whi
 retries and back-pressure. Every bulk step of raypipe (ingest, prepare, evaluate, score) is one call of `map_fragments`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ray import cloudpickle
 
 from raypipe.core.console import bar
+from raypipe.core.errors import RaypipeError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,7 +26,8 @@ def map_fragments(work: Callable[[Item], Result], items: Sequence[Item], *, titl
         title: What the progress bar says.
 
     Raises:
-        Exception: what `work` raised, with its own type and facts.
+        RaypipeError: what `work` raised, as it was raised, without Ray's wrapping and log lines.
+        ray.exceptions.RayTaskError: for any other exception, with the worker's traceback.
     """
     if not items:
         return
@@ -35,7 +38,50 @@ def map_fragments(work: Callable[[Item], Result], items: Sequence[Item], *, titl
     with bar(title, len(items)) as progress:
         for row in dataset.iter_rows():
             progress.advance()
-            yield cloudpickle.loads(row["result"])
+            outcome = cloudpickle.loads(row["result"])
+            if outcome.error is not None:
+                raise outcome.error
+            yield outcome.value
+
+
+def share(works: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    """Run each work on a worker and leave its result in the object store; gives references for `ray.get` in other tasks.
+
+    The results do not come to the driver.
+
+    Raises:
+        RaypipeError: what a work raised, as it was raised.
+        ray.exceptions.RayTaskError: for any other exception, with the worker's traceback.
+    """
+    import ray
+
+    task = ray.remote(_attempt_apart).options(num_returns=2)
+    refs = {name: task.remote(work) for name, work in works.items()}
+    for _, failed in refs.values():
+        error = ray.get(failed)
+        if error is not None:
+            raise error
+    return {name: value for name, (value, _) in refs.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """What work gave, or the raypipe error that it raised; errors of other kinds are Ray's to carry."""
+
+    value: Any = None
+    error: RaypipeError | None = None
+
+
+def _attempt(work: Callable[[], Any]) -> _Outcome:
+    try:
+        return _Outcome(value=work())
+    except RaypipeError as error:
+        return _Outcome(error=error)
+
+
+def _attempt_apart(work: Callable[[], Any]) -> tuple[Any, RaypipeError | None]:
+    outcome = _attempt(work)
+    return outcome.value, outcome.error
 
 
 class _Apply:
@@ -45,6 +91,7 @@ class _Apply:
         self._work = cloudpickle.dumps(work)
 
     def function(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"result": cloudpickle.dumps(cloudpickle.loads(self._work)(cloudpickle.loads(row["item"])))}
+        work, item = cloudpickle.loads(self._work), cloudpickle.loads(row["item"])
+        return {"result": cloudpickle.dumps(_attempt(lambda: work(item)))}
 
     __call__ = function

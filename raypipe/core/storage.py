@@ -11,15 +11,17 @@ import shutil
 import tempfile
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import fsspec
 import pyarrow.fs as pafs
+from pydantic import Field, model_validator
 
 from raypipe.core.config import config
 from raypipe.core.errors import StorageError
 
 _REMOTE = ("s3://", "gs://", "abfs://")
+_PARTIAL = ".partial"
 
 
 @config
@@ -31,8 +33,14 @@ class Storage:
         shared: Say true when a local `root` is a mount that every node sees at the same path.
     """
 
-    root: str = ".raypipe"
+    root: Annotated[str, Field(min_length=1)] = ".raypipe"
     shared: bool = False
+
+    @model_validator(mode="after")
+    def _scheme_is_known(self) -> "Storage":
+        if "://" in self.root and not is_remote(self.root):
+            raise ValueError(f"root {self.root} is neither a local path nor a URI of {', '.join(_REMOTE)}")
+        return self
 
     def uri(self, *parts: str) -> str:
         """URI of something under the root; an absolute path when the root is local."""
@@ -55,7 +63,8 @@ class Storage:
             write_bytes(probe, b"raypipe")
             remove(probe)
         except Exception as error:
-            raise StorageError(self.root, f"the storage root cannot be written ({error})", "set storage.root=URI") from error
+            problem = " ".join(f"the storage root cannot be written ({error or type(error).__name__})".split())
+            raise StorageError(self.root, problem, "set storage.root=URI") from error
 
 
 def is_remote(uri: str) -> bool:
@@ -122,12 +131,15 @@ def write_bytes(uri: str, data: bytes) -> None:
         return
     path = Path(path_of(uri))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_json(uri: str) -> Any:
@@ -141,11 +153,13 @@ def write_json(uri: str, value: Any) -> None:
 
 
 def list_files(uri: str) -> list[str]:
-    """URIs of all files below `uri`, sorted; empty when there is none."""
+    """URIs of all files below `uri`, sorted; empty when there is none. What a killed writer began is not among them."""
     fs, path = filesystem(uri), path_of(uri)
     fs.invalidate_cache()
     prefix = uri.split("://", 1)[0] + "://" if is_remote(uri) else ""
-    return sorted(prefix + str(found) for found in fs.find(path)) if fs.exists(path) else []
+    found = fs.find(path, detail=True) if fs.exists(path) else {}
+    files = (str(name) for name, info in found.items() if info["type"] == "file")
+    return sorted(prefix + name for name in files if not name.endswith(_PARTIAL))
 
 
 def remove(uri: str) -> None:

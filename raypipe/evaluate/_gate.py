@@ -143,7 +143,7 @@ class Gate:
         metric = self.deciding_metric(report.evaluation.target.kind)
         findings = [self._against_minimum(report, metric)]
         if report.champion_overlap is not None:
-            findings.append(Hold(reason=f"the test rows are not unseen for the champion: {report.champion_overlap}"))
+            findings.append(Hold(reason=f"no fair comparison with the champion: {report.champion_overlap}"))
         elif report.champion_digest is not None:
             findings.append(self._against_champion(report.comparison, metric))
         holds = [f.reason for f in findings if isinstance(f, Hold)]

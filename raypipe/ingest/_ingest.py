@@ -33,7 +33,12 @@ _EXAMPLE_LENGTH = 200
 
 @config
 class TableSpec:
-    """A table of the experiment: where its rows come from and what they must be."""
+    """A table of the experiment.
+
+    Attributes:
+        source: Where its rows come from.
+        contract: What they must be.
+    """
 
     source: Source
     contract: Contract

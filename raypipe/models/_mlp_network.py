@@ -51,7 +51,7 @@ class Network(nn.Module):
         widths = (shape.num_numbers + sum(shape.embedding_dims), *shape.hidden_dims)
         layers: list[nn.Module] = []
         for width, next_width in itertools.pairwise(widths):
-            layers += [nn.Linear(width, next_width), _ACTIVATIONS[shape.activation](), nn.Dropout(shape.dropout)]
+            layers += [nn.Linear(width, next_width), _ACTIVATIONS[shape.activation](), Dropout(shape.dropout)]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], shape.num_outputs))
 
     def forward(self, numbers_NF: Tensor, categories_NC: Tensor) -> Tensor:
@@ -59,6 +59,25 @@ class Network(nn.Module):
         embedded = [embedding(categories_NC[:, i]) for i, embedding in enumerate(self.embeddings)]
         outputs: Tensor = self.layers(torch.cat([numbers_NF, *embedded], dim=1))
         return outputs
+
+
+class Dropout(nn.Module):
+    """Dropout with its share rounded to 1/256, eight decisions from one 64-bit draw.
+
+    One draw per unit, as in `nn.Dropout`, was 19 % of the time of an epoch on a CPU.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self._cut = min(255, round(share * 256))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """In training, zero for the dropped units and the others scaled up; else `x`."""
+        if not self.training or self._cut == 0:
+            return x
+        draws = torch.randint(-(2**63), 2**63 - 1, ((x.numel() + 7) // 8,), device=x.device).view(torch.uint8)
+        keep = draws[: x.numel()].view(x.shape) >= self._cut
+        return x * keep * (256 / (256 - self._cut))
 
 
 def _embedding(size: int, dim: int) -> nn.Embedding:

@@ -3,7 +3,7 @@
 from dataclasses import field
 
 from raypipe.core.cluster import Cluster
-from raypipe.core.config import config
+from raypipe.core.config import VersionName, config
 from raypipe.core.storage import Storage
 from raypipe.evaluate import Evaluator, Gate
 from raypipe.features import FeatureSet, FeatureSpec
@@ -31,14 +31,23 @@ class Core:
 
 @config
 class Data:
-    """Tables by name."""
+    """Tables by name.
+
+    Attributes:
+        tables: Where the rows of each table come from and what they must be.
+    """
 
     tables: dict[str, TableSpec]
 
 
 @config
 class Candidate:
-    """A model that the pipeline trains beside others; the validation rows choose among them."""
+    """A model that the pipeline trains beside others; the validation rows choose among them.
+
+    Attributes:
+        model: What to learn.
+        trainer: Where it trains.
+    """
 
     model: Model
     trainer: Trainer = Trainer()
@@ -46,9 +55,13 @@ class Candidate:
 
 @config
 class Judged:
-    """Which registered version the evaluate job judges: a number, an alias or ``latest``."""
+    """Which registered version the evaluate job judges.
 
-    model: str = "latest"
+    Attributes:
+        model: Version number, alias or ``latest``.
+    """
+
+    model: VersionName = "latest"
 
 
 @config
@@ -60,7 +73,7 @@ class Deployment:
         keep: Keep the endpoint up until the job is interrupted; on an existing cluster it stays up by itself.
     """
 
-    model: str = "champion"
+    model: VersionName = "champion"
     keep: bool = False
 
 

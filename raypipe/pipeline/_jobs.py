@@ -66,7 +66,7 @@ def run_score(run: Experiment, record: JobRecord) -> None:
     """Batch-score a table version with a registered model version."""
     session = _session.open_session(run, record.settings)
     version = session.registry.resolve(run.name, run.scoring.model)
-    scored = _live.score(session, _session.open_tables(session), version)
+    scored = _live.score(session, _session.scored_tables(session), version)
     record.finish(
         model=_named(version),
         predictions={"uri": scored.ref.uri, "version": scored.ref.version},

@@ -1,7 +1,6 @@
 """The pipeline: from sources to a live, judged model and a table of predictions, in one job."""
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from raypipe.core.console import say
@@ -13,7 +12,6 @@ from raypipe.pipeline._judge import choose, metrics_of
 from raypipe.pipeline._session import Session
 from raypipe.prepare import Prepared
 from raypipe.registry import ui_command
-from raypipe.tables import TableRef
 
 
 def run_pipeline(run: Experiment, record: JobRecord) -> None:
@@ -42,7 +40,7 @@ def run_pipeline(run: Experiment, record: JobRecord) -> None:
         report=report_uri,
     )
     if isinstance(outcome.verdict.decision, Promote):
-        record.finish(**_use(session, outcome, tables, prepared))
+        record.finish(**_use(session, outcome, prepared))
     _session.show_steps(session.steps.done, time.monotonic() - started)
     say(f"report: {report_uri}")
     say(f"runs:   {ui_command(run.tracking, run.storage)}")
@@ -50,11 +48,11 @@ def run_pipeline(run: Experiment, record: JobRecord) -> None:
     record.finish(hold=held, steps=[step.to_dict() for step in session.steps.done])
 
 
-def _use(session: Session, outcome: _promote.Outcome, tables: Mapping[str, TableRef], prepared: Prepared) -> dict[str, Any]:
+def _use(session: Session, outcome: _promote.Outcome, prepared: Prepared) -> dict[str, Any]:
     """Deploy the version, ask it, and score with it."""
     deployed = _live.go_live(session, outcome.version)
     requests = _live.ask_endpoint(session, deployed, outcome.version, prepared)
-    scored = _live.score(session, tables, outcome.version)
+    scored = _live.score(session, _session.scored_tables(session), outcome.version)
     if session.run.deploy.keep:
         _live.stay(deployed)
     return {

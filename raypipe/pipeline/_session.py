@@ -62,8 +62,15 @@ def open_session(run: Experiment, settings: Mapping[str, Any], *, serving: bool 
     run = _with_absolute_root(run)
     if serving:
         prepare_environment(run.serving)
+    steps = Steps(run.storage, run.name)
+    steps.checked("start", lambda: _start(run), engine="Ray")
+    return Session(run=run, plan=plan, steps=steps, settings=settings)
+
+
+def _start(run: Experiment) -> tuple[Mapping[str, Any], str, bool]:
+    connected = cluster.is_connected()
     run.ray.start()
-    return Session(run=run, plan=plan, steps=Steps(run.storage, run.name), settings=settings)
+    return {}, "connected already" if connected else "a cluster for this job", connected
 
 
 def _with_absolute_root(run: Experiment) -> Experiment:
@@ -98,6 +105,17 @@ def open_tables(session: Session) -> dict[str, TableRef]:
     """
     tables = Tables(session.run.storage)
     return {name: tables.open(name) for name in session.plan.tables}
+
+
+def scored_tables(session: Session) -> dict[str, TableRef]:
+    """The tables of the task, with the events that `scoring` names in the place of its events.
+
+    Raises:
+        TableNotFound: when a table or the version to score was never written.
+    """
+    scoring, events = session.run.scoring, session.plan.task.events
+    found = Tables(session.run.storage).open(scoring.table or events, scoring.version)
+    return {**open_tables(session), events: found}
 
 
 def prepare_data(session: Session, tables: Mapping[str, TableRef]) -> Prepared:

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raypipe.core.errors import LabelError
 from raypipe.core.rows import RowCounts
 from raypipe.core.storage import arrow_filesystem, join, path_of
 from raypipe.expressions import compile_expression
 from raypipe.features import FitState, fit_chunk
 from raypipe.joins import join_view
+from raypipe.prepare._checks import check_label_type
 from raypipe.prepare._plan import Plan
 from raypipe.prepare._prepared import JOINED_AT, JOINED_LABEL
 from raypipe.split import SPLITS
@@ -64,7 +64,7 @@ class JoinPart:
         return JoinedPart(
             rows=RowCounts(events.num_rows, sum(t.num_rows for t in by_split.values()), dict(sorted(aside.items()))),
             num_rows={name: t.num_rows for name, t in by_split.items()},
-            times={name: _bounds(t) for name, t in by_split.items() if extra and t.num_rows},
+            times={name: _bounds(t) for name, t in by_split.items() if extra and t.num_rows > t.column(JOINED_AT).null_count},
             labels={name: _label_counts(t, self.plan) for name, t in by_split.items()},
             unmatched=_unmatched(joined, self.plan),
             state=fit_chunk(self.plan.features, by_split["train"]) if by_split["train"].num_rows else None,
@@ -83,8 +83,8 @@ def enrich(events: pa.Table, plan: Plan, views: Mapping[str, Any]) -> pa.Table:
         views: View name -> its rows, or a Ray object reference to them.
     """
     task = plan.task
-    for name, text in task.derive.items():
-        events = events.append_column(name, _chunked(compile_expression(text).evaluate(events)))
+    for name, expression in plan.features.order:
+        events = events.append_column(name, _chunked(expression.evaluate(events)))
     if task.prediction_time:
         at = compile_expression(task.prediction_time).evaluate(events)
         events = events.append_column(JOINED_AT, _chunked(at).cast(_INSTANT))
@@ -107,20 +107,11 @@ def label_of(rows: pa.Table, plan: Plan) -> pa.ChunkedArray:
         LabelError: when the expression has the wrong type for the task.
     """
     task, label = plan.task, _chunked(compile_expression(plan.task.label).evaluate(rows))
+    check_label_type(task, label.type)
     if task.kind == "binary":
-        if not pa.types.is_boolean(label.type):
-            raise LabelError(
-                task.name, f"{task.label} gives {label.type}, not true or false", "write a comparison such as x > 15"
-            )
         return label
     if task.kind == "multiclass":
-        if pa.types.is_floating(label.type):
-            raise LabelError(
-                task.name, f"{task.label} gives decimal numbers", "use task.kind=regression or a column of classes"
-            )
         return label.cast(pa.string())
-    if not (pa.types.is_integer(label.type) or pa.types.is_floating(label.type)):
-        raise LabelError(task.name, f"{task.label} gives {label.type}, not a number", "use task.kind=binary or multiclass")
     value = label.cast(pa.float64())
     return pc.if_else(pc.is_finite(value), value, pa.scalar(None, pa.float64()))
 

@@ -4,18 +4,20 @@ It resolves which raw columns of which tables the task needs, where each feature
 that uses what is known only later.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from raypipe.contract import Column, Contract
-from raypipe.core.errors import ConfigError, LeakyColumn
-from raypipe.core.naming import did_you_mean
+import pyarrow as pa
+
+from raypipe.contract import Contract
+from raypipe.core.errors import ConfigError
 from raypipe.expressions import compile_expression
 from raypipe.features import FeatureSet
 from raypipe.ingest import TableSpec
-from raypipe.joins import view_column
+from raypipe.prepare import _checks as checks
 from raypipe.prepare._task import Task
 from raypipe.split import Split
+from raypipe.tables import TableRef
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class Plan:
         kept: Columns of the joined rows: key, feature inputs, slices.
         inputs: The contract of the feature inputs, as a request or a joined row carries them.
         sources: Input column -> ``request`` or ``view:NAME``.
+        reads: Table -> the columns that are read of it, as declared.
     """
 
     task: Task
@@ -43,11 +46,30 @@ class Plan:
     kept: tuple[str, ...]
     inputs: Contract
     sources: Mapping[str, str]
+    reads: Mapping[str, pa.Schema]
 
     @property
     def tables(self) -> tuple[str, ...]:
         """Tables that the task reads, the events first."""
         return tuple(dict.fromkeys((self.task.events, *(v.table for v in self.task.views.values()))))
+
+    def check_tables(self, tables: Mapping[str, TableRef]) -> None:
+        """Refuse tables that were ingested under other declarations than those of the configuration.
+
+        Raises:
+            ConfigError: naming the table, the column, and what to run.
+        """
+        _check_schemas(tables, self.reads)
+
+    def check_scored_tables(self, tables: Mapping[str, TableRef]) -> None:
+        """The same for tables to score, which need not have what only the label needs.
+
+        Raises:
+            ConfigError: naming the table, the column, and what to run.
+        """
+        events = self.reads[self.task.events]
+        needed = pa.schema([events.field(name) for name in self.scoring_columns])
+        _check_schemas(tables, {**self.reads, self.task.events: needed})
 
 
 def make_plan(
@@ -59,94 +81,57 @@ def make_plan(
         ConfigError: for tables, columns or views that do not exist, all at once.
         LeakyColumn: for a feature on a column that is known only later.
     """
-    problems = list(_unknown_tables(task, tables))
-    if problems:
-        raise ConfigError(problems)
+    _refuse([*checks.unknown_tables(task, tables)])
     events = tables[task.events].contract
-    available = _available(task, tables)
-    problems = [*_unknown_columns(task, features, slices, available), *_time_problems(task, split)]
-    if not events.key:
-        problems.append(f"data.tables.{task.events}.contract.key is empty: an event table needs a unique row key")
-    if problems:
-        raise ConfigError(problems)
+    available = checks.available_columns(task, tables)
+    keyless = f"data.tables.{task.events}.contract.key is empty: an event table needs a unique row key"
+    _refuse(
+        [
+            *checks.unknown_columns(task, features, split, slices, available=available),
+            *checks.repeated_names(task, tables),
+            *checks.time_problems(task, split),
+            *([] if events.key else [keyless]),
+        ]
+    )
     if task.leak_guard:
-        _check_known(task, features, available)
+        checks.check_known(task, features, available)
+    raw_schema = pa.schema([(name, found.column.arrow_type) for name, found in available.items()])
+    features.check(raw_schema)
+    schema = checks.with_derived(features, raw_schema)
+    _refuse([*checks.type_problems(task, tables, schema)])
+    checks.check_label_type(task, compile_expression(task.label).type_in(schema))
     raw = _raw_columns(task, features, slices)
-    scoring = [name for name in (*events.key, *raw) if name in events.columns]
-    labelled = [*scoring, *compile_expression(task.label).columns]
-    inputs = {name: available[name][1] for name in features.input_columns}
-    kept = dict.fromkeys((*events.key, *features.input_columns, *slices))
+    scoring = tuple(dict.fromkeys(name for name in (*events.key, *raw) if name in events.columns))
+    labelled = [*scoring, *compile_expression(task.label).columns, *split.columns]
+    event_columns = tuple(dict.fromkeys(name for name in labelled if name in events.columns))
+    inputs = {name: available[name] for name in features.input_columns}
     return Plan(
         task=task,
         split=split,
         features=features,
         key=events.key,
-        event_columns=tuple(dict.fromkeys(name for name in labelled if name in events.columns)),
-        scoring_columns=tuple(dict.fromkeys(scoring)),
-        kept=tuple(kept),
-        inputs=Contract(columns=inputs),
-        sources={name: available[name][0] for name in inputs},
+        event_columns=event_columns,
+        scoring_columns=scoring,
+        kept=tuple(dict.fromkeys((*events.key, *features.input_columns, *slices))),
+        inputs=Contract(columns={name: found.column for name, found in inputs.items()}),
+        sources={name: found.source for name, found in inputs.items()},
+        reads=_reads(task, tables, event_columns),
     )
 
 
-def _unknown_tables(task: Task, tables: Mapping[str, TableSpec]) -> Iterator[str]:
-    if task.events not in tables:
-        yield f"task.events: no table {task.events!r} under data.tables{did_you_mean(task.events, list(tables))}"
-    for name, view in task.views.items():
-        if view.table not in tables:
-            yield f"task.views.{name}.table: no table {view.table!r} under data.tables{did_you_mean(view.table, list(tables))}"
-            continue
-        known = list(tables[view.table].contract.columns)
-        for column in view.table_columns:
-            if column not in known:
-                yield f"task.views.{name}: table {view.table} has no column {column!r}{did_you_mean(column, known)}"
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise ConfigError(problems)
 
 
-def _available(task: Task, tables: Mapping[str, TableSpec]) -> dict[str, tuple[str, Column]]:
-    """Every raw column that an event has after the joins: where it comes from and what it is."""
-    out = {name: ("request", column) for name, column in tables[task.events].contract.columns.items()}
-    for name, view in task.views.items():
-        for column in view.columns:
-            declared = tables[view.table].contract.columns[column]
-            out[view_column(name, column)] = (f"view:{name}", Column(type=declared.type, nullable=True))
-    return out
-
-
-def _unknown_columns(
-    task: Task, features: FeatureSet, slices: tuple[str, ...], available: Mapping[str, tuple[str, Column]]
-) -> Iterator[str]:
-    known = [*available, *task.derive]
-    uses = {
-        "features": features.input_columns,
-        "task.label": compile_expression(task.label).columns,
-        "evaluator.slices": slices,
-        **{f"task.views.{name}.entity": tuple(view.entity) for name, view in task.views.items()},
-        **{f"task.derive.{name}": compile_expression(text).columns for name, text in task.derive.items()},
+def _reads(task: Task, tables: Mapping[str, TableSpec], event_columns: tuple[str, ...]) -> dict[str, pa.Schema]:
+    columns = {task.events: list(event_columns)}
+    for view in task.views.values():
+        columns.setdefault(view.table, []).extend(view.table_columns)
+    return {
+        table: pa.schema([(name, tables[table].contract.columns[name].arrow_type) for name in dict.fromkeys(names)])
+        for table, names in columns.items()
     }
-    if task.prediction_time:
-        uses["task.prediction_time"] = compile_expression(task.prediction_time).columns
-    for where, columns in uses.items():
-        for column in columns:
-            if column not in known:
-                yield f"{where}: no column {column!r} in the events or views{did_you_mean(column, known)}"
-
-
-def _time_problems(task: Task, split: Split) -> Iterator[str]:
-    if task.prediction_time:
-        return
-    if split.by_time:
-        yield "task.prediction_time is missing: a split by time needs it"
-    for name, view in task.views.items():
-        if view.event_time:
-            yield f"task.prediction_time is missing: view {name} is joined as of it"
-
-
-def _check_known(task: Task, features: FeatureSet, available: Mapping[str, tuple[str, Column]]) -> None:
-    for feature in features.features:
-        for column in features.raw_columns_of(feature):
-            source, declared = available[column]
-            if declared.known == "later" and source == "request":
-                raise LeakyColumn(feature, column, task.events)
 
 
 def _raw_columns(task: Task, features: FeatureSet, slices: tuple[str, ...]) -> tuple[str, ...]:
@@ -156,3 +141,15 @@ def _raw_columns(task: Task, features: FeatureSet, slices: tuple[str, ...]) -> t
     for text in texts:
         used += compile_expression(text).columns
     return tuple(dict.fromkeys(used))
+
+
+def _check_schemas(tables: Mapping[str, TableRef], reads: Mapping[str, pa.Schema]) -> None:
+    _refuse(
+        [
+            f"table {tables[name].label} has no column {field.name} of type {field.type}, which data.tables.{name} declares: "
+            "it was ingested under another contract; run python jobs/ingest.py with this experiment"
+            for name, schema in reads.items()
+            for field in schema
+            if field.name not in tables[name].schema.names or tables[name].schema.field(field.name).type != field.type
+        ]
+    )

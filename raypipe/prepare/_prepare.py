@@ -17,11 +17,11 @@ from safetensors.numpy import save
 from raypipe.core.config import to_settings
 from raypipe.core.digest import digest_json, digest_sources
 from raypipe.core.errors import EmptySplit, LabelError
-from raypipe.core.fragments import map_fragments
+from raypipe.core.fragments import map_fragments, share
 from raypipe.core.storage import Storage, arrow_filesystem, exists, join, path_of, write_bytes, write_json
 from raypipe.core.tensors import Target
 from raypipe.features import FittedFeatures, merge_states, solve
-from raypipe.joins import Joins, check_view
+from raypipe.joins import FeatureView, Joins, check_view
 from raypipe.prepare._join import UNLABELLED, JoinedPart, JoinPart
 from raypipe.prepare._plan import Plan
 from raypipe.prepare._prepared import JOINED_LABEL, MANIFEST, Prepared
@@ -34,7 +34,7 @@ _CODE = ("contract", "core", "expressions", "features", "joins", "prepare", "spl
 def prepared_digest(plan: Plan, tables: Mapping[str, TableRef]) -> str:
     """What prepared data is a function of: table versions and contents, task, split, features, and our code."""
     versions = {name: [tables[name].version, tables[name].facts.get("digest", "")] for name in plan.tables}
-    settings = [to_settings(part) for part in (plan.task, plan.split, plan.features)]
+    settings = [to_settings(part) for part in (plan.task, plan.split, plan.features, plan.inputs, plan.key, plan.kept)]
     return digest_json({"tables": versions, "settings": settings, "code": digest_sources(_CODE)})
 
 
@@ -42,8 +42,10 @@ def prepare(plan: Plan, tables: Mapping[str, TableRef], storage: Storage, joins:
     """Join, label, split, fit on training rows and transform; finished work is found by its digest.
 
     Raises:
+        ConfigError: when a table was ingested under another contract than the plan's.
         LabelError, EmptySplit, ViewTooLarge, DuplicateKeys, FeatureError: before anything is marked complete.
     """
+    plan.check_tables(tables)
     digest = prepared_digest(plan, tables)
     uri = storage.uri("prepared", digest[:24])
     if exists(join(uri, MANIFEST)):
@@ -52,11 +54,8 @@ def prepare(plan: Plan, tables: Mapping[str, TableRef], storage: Storage, joins:
     events = tables[plan.task.events]
     sources = [(f"{i:05d}", events.part_uri(part)) for i, part in enumerate(events.parts)]
     parts = list(map_fragments(JoinPart(plan=plan, views=views, uri=uri), sources, title="join, label and split"))
-    target = _target(plan, parts)
     num_rows = {name: sum(part.num_rows[name] for part in parts) for name in SPLITS}
-    for name in SPLITS:
-        if not num_rows[name]:
-            raise EmptySplit(name, num_rows)
+    target = _target(plan, parts, num_rows)
     fitted = solve(plan.features, merge_states([p.state for p in parts if p.state is not None]), plan.inputs.schema)
     files = {name: tuple(s for (s, _), part in zip(sources, parts, strict=True) if part.num_rows[name]) for name in SPLITS}
     work = [(name, stem) for name in SPLITS for stem in files[name]]
@@ -85,30 +84,43 @@ def broadcast_views(plan: Plan, tables: Mapping[str, TableRef], joins: Joins) ->
     Raises:
         ViewTooLarge, DuplicateKeys: naming the view.
     """
-    import ray
-
-    refs = {}
-    for name, view in plan.task.views.items():
-        table = tables[view.table]
-        uris = [table.part_uri(part) for part in table.parts]
-
-        def load(uris: Sequence[str] = uris, name: str = name) -> pa.Table:
-            view = plan.task.views[name]
-            read = [pq.read_table(path_of(u), columns=list(view.table_columns), filesystem=arrow_filesystem(u)) for u in uris]
-            return check_view(name, view, pa.concat_tables(read), limit_bytes=joins.broadcast_bytes)
-
-        refs[name] = ray.remote(load).remote()
-    ray.get(list(refs.values()))
-    return refs
+    loads = {
+        name: _LoadView(
+            name=name,
+            view=view,
+            uris=tuple(tables[view.table].part_uri(part) for part in tables[view.table].parts),
+            limit_bytes=joins.broadcast_bytes,
+        )
+        for name, view in plan.task.views.items()
+    }
+    return share(loads)
 
 
-def _target(plan: Plan, parts: Sequence[JoinedPart]) -> Target:
+@dataclass(frozen=True, kw_only=True)
+class _LoadView:
+    """Worker: all rows of one view."""
+
+    name: str
+    view: FeatureView
+    uris: tuple[str, ...]
+    limit_bytes: int
+
+    def __call__(self) -> pa.Table:
+        columns = list(self.view.table_columns)
+        read = [pq.read_table(path_of(uri), columns=columns, filesystem=arrow_filesystem(uri)) for uri in self.uris]
+        return check_view(self.name, self.view, pa.concat_tables(read), limit_bytes=self.limit_bytes)
+
+
+def _target(plan: Plan, parts: Sequence[JoinedPart], num_rows: Mapping[str, int]) -> Target:
     task = plan.task
     nulls = sum(part.rows.set_aside.get(UNLABELLED, 0) for part in parts)
     if nulls and task.unlabelled is None:
         total = sum(part.rows.rows_in for part in parts)
         way_out = "name the reason with task.unlabelled=TEXT to set them aside, or correct the label"
         raise LabelError(task.name, f"null in {nulls} of {total} rows", way_out)
+    for name in SPLITS:
+        if not num_rows[name]:
+            raise EmptySplit(name, num_rows)
     if task.kind == "regression":
         return Target(kind="regression", name=task.name)
     counts = {name: sum((Counter(part.labels[name]) for part in parts), Counter()) for name in SPLITS}

@@ -9,21 +9,23 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime
 from functools import reduce
 from operator import add
 from typing import Any
-from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import model_validator
 
 from raypipe.bundle import Bundle
-from raypipe.core.config import config
-from raypipe.core.digest import digest_json
+from raypipe.core.config import VersionName, config, to_settings
+from raypipe.core.digest import digest_json, row_texts
 from raypipe.core.errors import ConfigError
 from raypipe.core.fragments import map_fragments
+from raypipe.core.instants import Moment, Zone, to_utc
 from raypipe.core.quarantine import SCHEMA as QUARANTINE
 from raypipe.core.quarantine import write_quarantine
 from raypipe.core.rows import RowCounts
@@ -53,20 +55,22 @@ class Scoring:
 
     table: str | None = None
     version: int | None = None
-    model: str = "champion"
-    since: date | datetime | None = None
-    until: date | datetime | None = None
-    zone: str = "UTC"
+    model: VersionName = "champion"
+    since: Moment | None = None
+    until: Moment | None = None
+    zone: Zone = "UTC"
+
+    @model_validator(mode="after")
+    def _window_is_not_empty(self) -> "Scoring":
+        since, until = self.window()
+        if since is not None and until is not None and since >= until:
+            raise ValueError("the window is empty: until must be later than since")
+        return self
 
     def window(self) -> tuple[datetime | None, datetime | None]:
-        """The instants of the window."""
-        return self._instant(self.since), self._instant(self.until)
-
-    def _instant(self, bound: date | datetime | None) -> datetime | None:
-        if bound is None:
-            return None
-        moment = bound if isinstance(bound, datetime) else datetime.combine(bound, time())
-        return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(self.zone))
+        """The instants of the window, in UTC."""
+        bounds = [None if bound is None else to_utc(bound, self.zone) for bound in (self.since, self.until)]
+        return bounds[0], bounds[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,20 +98,23 @@ def score_table(
     """Score the events of `scoring` with `model` into table ``predictions/<model name>``.
 
     Raises:
-        ConfigError: when the model needs columns that the task does not give.
+        ConfigError: when the model needs columns that the task does not give, or a table lacks what the task reads.
         TableNotFound: when there is nothing to score.
     """
     events = tables[plan.task.events]
     since, until = scoring.window()
     if (since or until) and not plan.task.prediction_time:
         raise ConfigError(["scoring.since and scoring.until need task.prediction_time"])
+    plan.check_scored_tables(tables)
     inputs = {name: [tables[name].name, tables[name].version, tables[name].facts.get("digest", "")] for name in plan.tables}
-    digest = digest_json({"inputs": inputs, "window": [str(since), str(until)], "model": [model.digest, model.version]})
+    way = [plan.task.derive, plan.task.prediction_time, to_settings(plan.task.views)]
+    what = {"inputs": inputs, "way": way, "window": [str(since), str(until)], "model": [model.digest, model.version]}
+    digest = digest_json(what)
     out = Tables(storage, "predictions")
     transaction = f"score-{digest}"
     if out.committed(model.name, transaction):
         ref = out.open(model.name)
-        return Scored(ref=ref, rows=_rows_of(ref, transaction), reused=True)
+        return Scored(ref=ref, rows=_rows_of(out, ref, transaction), reused=True)
     work = _ScorePart(
         plan=plan,
         views=broadcast_views(plan, tables, joins),
@@ -121,18 +128,18 @@ def score_table(
     done = list(map_fragments(work, sources, title="score"))
     rows = reduce(add, (counts for _, counts in done))
     schema = _schema(events.schema, plan.key, loaded(model.bundle_uri, model.digest))
-    facts = {"rows": rows.to_dict(), "transaction": transaction, "model": [model.name, model.version], "inputs": inputs}
+    facts = {"rows": rows.to_dict(), "model": [model.name, model.version], "inputs": inputs}
     ref = out.commit(
         model.name, [part for part, _ in done if part.num_rows], schema, mode="append", transaction=transaction, facts=facts
     )
     return Scored(ref=ref, rows=rows, reused=False)
 
 
-def _rows_of(ref: TableRef, transaction: str) -> RowCounts:
-    """Counts of an earlier scoring: those of the table's last commit when it is the one, else its parts' own."""
-    if ref.facts.get("transaction") == transaction:
-        counts = ref.facts["rows"]
-        return RowCounts(counts["in"], counts["out"], counts["set_aside"])
+def _rows_of(out: Tables, ref: TableRef, transaction: str) -> RowCounts:
+    """Counts of an earlier scoring: those of its commit, or of its parts when Delta's log was cleaned since."""
+    facts = out.facts_of(ref.name, transaction)
+    if facts is not None:
+        return RowCounts(facts["rows"]["in"], facts["rows"]["out"], facts["rows"]["set_aside"])
     stem = transaction.removeprefix("score-")[:16]
     uris = [ref.part_uri(part) for part in ref.parts if part.path.startswith(f"part-{stem}")]
     return reduce(add, (_stored_counts(uri) for uri in uris), RowCounts(0, 0))
@@ -209,24 +216,23 @@ class _ScorePart:
             aside.update(f"{rule} of {column}" for rule, column in zip(bad["rule"], bad["column"], strict=True))
             write_quarantine(
                 self.storage,
-                _quarantined(rows, checked.bad, uri),
+                _quarantined(rows, checked.bad, uri, contract=bundle.inputs.digest),
                 table=f"score-{self.model.name}",
                 name=f"{self.stem}-{index}",
             )
-            keep = pa.array([True] * rows.num_rows).to_numpy(zero_copy_only=False)
-            keep[bad["row"]] = False
-            rows = rows.filter(pa.array(keep))
+            keep_N = np.ones(rows.num_rows, np.bool_)
+            keep_N[bad["row"]] = False
+            rows = rows.filter(pa.array(keep_N))
         schema = _schema(rows.schema, self.plan.key, bundle)
         return pa.table(self._columns(rows, bundle, checked.good), schema=schema)
 
     def _columns(self, rows: pa.Table, bundle: Bundle, inputs: pa.Table) -> dict[str, Any]:
         num = rows.num_rows
         predicted = bundle.predict(inputs).to_table()
-        keys = zip(*(rows.column(name).to_pylist() for name in self.plan.key), strict=True)
         return {
             **{name: rows.column(name) for name in self.plan.key},
             **{name: predicted.column(name) for name in predicted.column_names},
-            "prediction_id": [prediction_id(self.model.digest, key) for key in keys],
+            "prediction_id": prediction_ids(self.model.digest, rows.select(list(self.plan.key))),
             "prediction_time": rows.column(JOINED_AT) if JOINED_AT in rows.column_names else [None] * num,
             "model_name": [self.model.name] * num,
             "model_version": [self.model.version] * num,
@@ -235,12 +241,12 @@ class _ScorePart:
         }
 
 
-def prediction_id(digest: str, key: Sequence[Any]) -> str:
-    """Id of the prediction of the row with `key` by the bundle with `digest`: the same row scored again keeps its id."""
-    return str(uuid.uuid5(_NAMESPACE, repr((digest, *key))))
+def prediction_ids(digest: str, keys: pa.Table) -> list[str]:
+    """Ids of the predictions by the bundle with `digest` of rows with `keys`: the same row scored again keeps its id."""
+    return [str(uuid.uuid5(_NAMESPACE, f"{digest}|{text}")) for text in row_texts(keys, keys.column_names)]
 
 
-def _quarantined(rows: pa.Table, bad: pa.Table, uri: str) -> pa.Table:
+def _quarantined(rows: pa.Table, bad: pa.Table, uri: str, *, contract: str) -> pa.Table:
     num = bad.num_rows
     return pa.table(
         {
@@ -250,8 +256,8 @@ def _quarantined(rows: pa.Table, bad: pa.Table, uri: str) -> pa.Table:
             "reason": bad.column("reason"),
             "uri": [uri] * num,
             "row": bad.column("row"),
-            "payload": [str(row) for row in rows.take(bad.column("row")).to_pylist()],
-            "contract": [""] * num,
+            "payload": [json.dumps(row, default=str, ensure_ascii=False) for row in rows.take(bad.column("row")).to_pylist()],
+            "contract": [contract] * num,
         },
         schema=QUARANTINE,
     )

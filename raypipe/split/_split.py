@@ -1,7 +1,8 @@
 """Two splits: by time (half-open instants in a named zone) and by a hash of the row key (stable when data grows)."""
 
+import hashlib
 from datetime import datetime
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from raypipe.core.config import config
-from raypipe.core.digest import digest_key
+from raypipe.core.digest import row_texts
 from raypipe.core.instants import Moment, Zone, to_utc
 
 SPLITS = ("train", "validation", "test")
@@ -41,7 +42,14 @@ class Split(Protocol):
 
 @config
 class TimeSplit:
-    """Split by prediction time into half-open windows: `from <= t < until`, read in `zone`."""
+    """Split by prediction time into half-open windows: `from <= t < until`, read in `zone`.
+
+    Attributes:
+        train: First instant to learn from, and the first that is no longer learned from.
+        validation: The window to stop and choose on.
+        test: The window that nothing sees before the gate.
+        zone: Time zone of bounds that are written without one.
+    """
 
     train: Bounds
     validation: Bounds
@@ -119,10 +127,11 @@ class HashSplit:
 
     def assign(self, rows: pa.Table, *, key: tuple[str, ...], at: str | None) -> pa.Array:  # noqa: ARG002  # protocol
         """Split of each row by where its hash falls in [0, 1)."""
-        columns: list[list[Any]] = [rows.column(name).to_pylist() for name in self.by or key]
-        points = np.fromiter((self._point(values) for values in zip(*columns, strict=True)), np.float64, rows.num_rows)
+        texts = row_texts(rows, self.by or key)
+        points = np.fromiter((self._point(text) for text in texts), np.float64, rows.num_rows)
         index = np.searchsorted([self.train, self.train + self.validation], points, side="right")
         return pa.array(np.array(SPLITS, dtype=object)[index], pa.string())
 
-    def _point(self, values: tuple[Any, ...]) -> float:
-        return int.from_bytes(digest_key((self.seed, *values))[:8]) / 2**64
+    def _point(self, text: str) -> float:
+        digest = hashlib.blake2b(f"{self.seed}|{text}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest) / 2**64

@@ -15,13 +15,15 @@ from raypipe.core import storage
 from raypipe.core.errors import RaypipeError, TrainingError
 from raypipe.core.tensors import TrainingData
 from raypipe.models import Framework, Model
-from raypipe.train._loops import OnProgress, WorkerLoop
+from raypipe.train._loops import THREAD_SETTINGS, OnProgress, WorkerLoop
 from raypipe.train._state import TrainingState
 from raypipe.train._trainer import Trainer
 
 _POLL_S = 1.0
+_NUM_STARTS = 4  # workers that find no room get a minute each time, in which other work may end
 # Ray Train polls its workers every 2 s and starts a watcher for preempted nodes: seconds of start-up for nothing here.
 _ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+_WAY_ON = "the same command goes on from the last checkpoint"
 _TRAINERS: dict[Framework, tuple[str, str]] = {
     "torch": ("ray.train.torch", "TorchTrainer"),
     "xgboost": ("ray.train.xgboost", "XGBoostTrainer"),
@@ -44,15 +46,23 @@ class _Work:
 
         Returns:
             With one worker, an error that raypipe raised on purpose: it would be raised again, so a restart is useless.
+
+        Raises:
+            RaypipeError: the same with several workers, where the others wait for this one.
+            TrainingError: for every other exception, with its traceback as text: Ray would drop it on the way.
         """
+        import ray.train
+
+        context = ray.train.get_context()
         try:
             self._train()
         except RaypipeError as error:
-            import ray.train
-
-            if ray.train.get_context().get_world_size() > 1:
+            if context.get_world_size() > 1:
                 raise
             return error
+        except Exception as error:
+            text = "".join(traceback.format_exception(error)).strip()
+            raise TrainingError(self.model.kind, f"worker {context.get_world_rank()} failed:\n{text}\n", _WAY_ON) from error
         return None
 
     def _train(self) -> None:
@@ -89,7 +99,11 @@ def train_on_ray(
         name=uuid.uuid4().hex,  # a name used before would go on from that run's state, whatever it trained
         storage_path=storage.path_of(state.ray_uri),
         storage_filesystem=storage.arrow_filesystem(state.ray_uri),
-        failure_config=FailureConfig(max_failures=trainer.max_failures),
+        worker_runtime_env={"env_vars": THREAD_SETTINGS},
+        failure_config=FailureConfig(
+            max_failures=trainer.max_failures,
+            controller_failure_limit=-1 if trainer.can_grow else _NUM_STARTS,
+        ),
     )
     scaling = ScalingConfig(num_workers=trainer.num_workers, use_gpu=use_gpu, resources_per_worker=resources)
     ray_trainer = _trainer_class(model.framework)(work.run, scaling_config=scaling, run_config=run_config)
@@ -97,9 +111,9 @@ def train_on_ray(
         with _environment(), _sigint_restored(), _following(state, on_progress):
             result = ray_trainer.fit()
     except WorkerGroupError as error:
-        raise _cause(model, error.worker_failures) from error
+        raise _cause(model, {f"worker {rank}": failure for rank, failure in error.worker_failures.items()}) from error
     except ControllerError as error:
-        raise _cause(model, {0: error.controller_failure}) from error
+        raise _cause(model, {"starting the workers": error.controller_failure}) from error
     if result.return_value is not None:
         raise result.return_value
 
@@ -145,17 +159,16 @@ def _trainer_class(framework: Framework) -> type[Any]:
     return found
 
 
-def _cause(model: Model, failures: dict[int, Exception]) -> Exception:
-    """The raypipe error that a worker raised, else a TrainingError with the worker's own traceback."""
+def _cause(model: Model, failures: dict[str, Exception]) -> Exception:
+    """The raypipe error that a worker raised, else (the process died, or never started) a TrainingError with Ray's words."""
     for failure in failures.values():
         seen: BaseException | None = failure
         while seen is not None:
             if isinstance(seen, RaypipeError):
                 return seen
             seen = seen.__cause__
-    rank, failure = min(failures.items())
-    text = "".join(traceback.format_exception(failure)).strip()
-    return TrainingError(model.kind, f"worker {rank} failed:\n{text}", "the same command goes on from the last checkpoint")
+    where, failure = min(failures.items())
+    return TrainingError(model.kind, f"{where} failed: {failure}", _WAY_ON)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from raypipe.core.config import config
 from raypipe.core.errors import TrainingError
 from raypipe.core.tensors import TrainingData
 from raypipe.models import FittedModel, Model
-from raypipe.train._loops import DriverLoop, OnProgress
+from raypipe.train._loops import THREAD_SETTINGS, DriverLoop, OnProgress
 from raypipe.train._state import Curve, TrainingState
 
 
@@ -120,6 +120,8 @@ def train_model(
 def _train_here(
     model: Model, *, trainer: Trainer, load: Callable[[], TrainingData], state: TrainingState, on_progress: OnProgress
 ) -> None:
+    for name, value in THREAD_SETTINGS.items():
+        os.environ.setdefault(name, value)
     loop = DriverLoop(
         state=state,
         seed=trainer.seed,

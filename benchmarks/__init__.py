@@ -1,0 +1,1 @@
+"""Benchmarks: the figures of the README, each measured by one command."""

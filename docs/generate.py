@@ -1,0 +1,307 @@
+"""Write the pages that are made from the code: ``docs/config.md`` and the JSON Schemas in ``docs/schemas/``.
+
+```text
+python docs/generate.py            write them
+python docs/generate.py --check    exit 1 and name the files that are not up to date
+```
+
+Everything comes from the classes themselves: names, types, defaults and bounds from pydantic, meanings from the
+``Attributes`` section of each docstring, the parts that ``_target_`` may name from the packages' public faces.
+"""
+
+import argparse
+import importlib
+import inspect
+import json
+import re
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+
+from raypipe.core.compose import packaged
+from raypipe.core.config import is_config
+from raypipe.core.explain import dotted
+from raypipe.pipeline import Experiment
+
+HERE = Path(__file__).resolve().parent
+PLAIN = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", type(None): "null"}
+PLAIN |= {date: "date", datetime: "date and time", timedelta: "duration such as `90m`, `3h`, `7d`"}
+BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "min_length": "min. length"}
+INTRO = """\
+# Settings
+
+<!-- Made by docs/generate.py from the classes: change the code, then run `make docs`. -->
+
+Every job takes the same settings: those of `raypipe.pipeline.Experiment`. A setting is written in YAML, or on the
+command line under its dotted name: `python jobs/train.py experiment=flights model.max_depth=8`. `NAME` stands for a
+name of your own. A setting that does not exist stops the job before any work. `--cfg` prints the composed settings.
+
+A part with `_target_` can be swapped, also for a class of your own: see
+[bring your own code](playbooks/bring-your-own-code.md). For completion and checks in an editor there are
+[JSON Schemas](schemas/): `overlay.json` for files in `conf/experiment/`, `Experiment.json` for composed settings, and
+one for each part.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One table of settings: a class at a place of the configuration."""
+
+    title: str
+    cls: type[Any]
+    path: str
+
+
+def main() -> int:
+    """Write the pages, or compare them with the files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when a file is not up to date")
+    check = parser.parse_args().check
+    wanted = pages()
+    found = {
+        path: path.read_text(encoding="utf-8")
+        for path in (HERE / "config.md", *(HERE / "schemas").glob("*.json"))
+        if path.exists()
+    }
+    stale = sorted(path for path in {*wanted, *found} if wanted.get(path) != found.get(path))
+    for path in stale:
+        if check:
+            sys.stderr.write(f"docs/{path.relative_to(HERE)} is not up to date: run make docs\n")
+        elif path in wanted:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(wanted[path], encoding="utf-8")
+        else:
+            path.unlink()
+    return int(check and bool(stale))
+
+
+def pages() -> dict[Path, str]:
+    """Every generated file and its text."""
+    return {HERE / "config.md": config_page()} | {HERE / "schemas" / name: text for name, text in schemas().items()}
+
+
+def config_page() -> str:
+    """The reference of all settings."""
+    parts = [INTRO, groups()]
+    for section in sections():
+        level = "##" if "." not in section.path else "###"
+        parts.append(f"{level} {section.title}\n\n{summary(section.cls)}\n\n{table(section)}")
+    return "\n".join(parts)
+
+
+def groups() -> str:
+    """The options of the packaged config groups, with the first line of each file."""
+    conf = packaged("conf")
+    lines = ["## Config groups", "", "| choose with | what it says |", "|---|---|"]
+    for path in sorted(conf.glob("*/*.yaml")):
+        comments = [line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+        told = [re.sub(r"([A-Z_]+=\S+ )?python jobs/.*", "", line).strip() for line in comments if "@package" not in line]
+        lines.append(f"| `{path.parent.name}={path.stem}` | {next((line for line in told if line), 'see the file')} |")
+    return "\n".join(lines) + "\n"
+
+
+def sections() -> list[Section]:
+    """All tables, depth first; a class that was described is not described again."""
+    return [Section(title="All settings", cls=Experiment, path=""), *_below(Experiment, "", {})]
+
+
+def _below(cls: type[Any], path: str, seen: dict[type[Any], str]) -> Iterator[Section]:
+    for name, field in fields_of(cls).items():
+        for inner, word in classes_in(field.annotation):
+            place = f"{dotted(path, [name])}{'.NAME' if typing.get_origin(field.annotation) is dict else ''}"
+            if inner in seen:
+                continue
+            seen[inner] = place
+            tag = f", {word}" if word else ""
+            yield Section(title=f"`{place}`{tag}", cls=inner, path=place)
+            yield from _below(inner, place, seen)
+
+
+def table(section: Section) -> str:
+    """The settings of a section as a Markdown table."""
+    told = meanings(section.cls)
+    lines = ["| setting | type | default | meaning |", "|---|---|---|---|"]
+    for name, field in fields_of(section.cls).items():
+        meaning = told.get(name) or ("Which kind this is." if name == "kind" else "")
+        row = (f"`{dotted(section.path, [name])}`", type_text(field), default_text(field), meaning)
+        lines.append(f"| {' | '.join(text.replace('|', '/') for text in row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def fields_of(cls: type[Any]) -> dict[str, FieldInfo]:
+    """The settings of a `@config` class by the name that YAML uses."""
+    found: Mapping[str, FieldInfo] = cls.__pydantic_fields__
+    return {name.rstrip("_"): field for name, field in found.items()}
+
+
+def classes_in(hint: Any) -> Iterator[tuple[type[Any], str]]:
+    """The `@config` classes that a type leads to, each with the words that choose it."""
+    if is_protocol(hint):
+        for target, part in parts_of(hint).items():
+            yield part, f"part `{target}`"
+    elif is_config(hint):
+        yield hint, kind_of(hint)
+    else:
+        for member in typing.get_args(hint):
+            yield from classes_in(member)
+
+
+def parts_of(protocol: type[Any]) -> dict[str, type[Any]]:
+    """raypipe's own parts of a kind: public `@config` classes with every member of `protocol`, by ``_target_``."""
+    package = ".".join(protocol.__module__.split(".")[:2])
+    face = importlib.import_module(package)
+    wanted = [name for name in {**vars(protocol), **protocol.__annotations__} if not name.startswith("_")]
+    found = {f"{package}.{name}": vars(face)[name] for name in face.__all__}
+    return {name: cls for name, cls in found.items() if is_config(cls) and all(hasattr(cls, word) for word in wanted)}
+
+
+def is_protocol(hint: Any) -> bool:
+    """True for a Protocol, which stands for parts named by ``_target_``."""
+    return bool(vars(hint).get("_is_protocol")) if isinstance(hint, type) else False
+
+
+def type_text(field: FieldInfo) -> str:
+    """The type of a setting in words, with its bounds."""
+    return _words(field.annotation) + _bounds(field.metadata)
+
+
+def _words(hint: Any) -> str:
+    origin, members = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        inner = [m for extra in members[1:] for m in (extra.metadata if isinstance(extra, FieldInfo) else [extra])]
+        return _words(members[0]) + _bounds(inner)
+    if origin is typing.Literal:
+        return ", ".join(f"`{member}`" for member in members)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_words(member) for member in members))
+    if origin is dict:
+        return f"`NAME`: {_words(members[1])}"
+    if origin is tuple:
+        return f"list of: {_words(members[0])}" if members[-1] is ... else f"[{', '.join(map(_words, members))}]"
+    if is_protocol(hint):
+        return f"part: {', '.join(f'`{target}`' for target in parts_of(hint))}, or your own"
+    if hint in PLAIN:
+        return PLAIN[hint]
+    return kind_of(hint) or "settings below"
+
+
+def kind_of(cls: type[Any]) -> str:
+    """The words that choose a member of a union, or "" where there is nothing to choose."""
+    default = fields_of(cls)["kind"].default if "kind" in fields_of(cls) else None
+    return f"`kind: {default}`" if isinstance(default, str) else ""
+
+
+def _bounds(metadata: list[Any]) -> str:
+    found = [
+        f"{word} {getattr(m, name):,}" for m in metadata for name, word in BOUNDS.items() if getattr(m, name, None) is not None
+    ]
+    return f" ({', '.join(found)})" if found else ""
+
+
+def default_text(field: FieldInfo) -> str:
+    """The default as it would be written in YAML."""
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    return "see below" if is_config(type(value)) else f"`{json.dumps(value, ensure_ascii=False, default=str)}`"
+
+
+def meanings(cls: type[Any]) -> dict[str, str]:
+    """What the ``Attributes`` section of a docstring says of each setting."""
+    _, _, told = (inspect.getdoc(cls) or "").partition("Attributes:\n")
+    told = re.split(r"\n(?=\S)", told)[0]
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", told, re.M)
+    return {name.rstrip("_"): plain(text) for name, text in found}
+
+
+def summary(cls: type[Any]) -> str:
+    """The docstring of a class up to its sections."""
+    text = re.split(r"\n(?:Attributes|Raises|Args):\n", inspect.getdoc(cls) or "")[0]
+    return "\n\n".join(plain(paragraph) for paragraph in text.strip().split("\n\n"))
+
+
+def plain(text: str) -> str:
+    """One line of Markdown from a docstring's lines."""
+    return re.sub(r"\s+", " ", text.replace("``", "`")).strip()
+
+
+class Schemas(GenerateJsonSchema):
+    """pydantic's JSON Schema with what it cannot know: parts, shorthands, durations, meanings."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002  # pydantic's hook
+        """Never: a title would repeat the name."""
+        return False
+
+    def is_instance_schema(self, schema: core_schema.IsInstanceSchema) -> dict[str, Any]:
+        """A Protocol: one of raypipe's parts, or a class of one's own."""
+        own = {"properties": {"_target_": {"type": "string", "not": {"pattern": "^raypipe[.]"}}}, "required": ["_target_"]}
+        return {"anyOf": [*(part_schema(t, cls) for t, cls in parts_of(schema["cls"]).items()), {"type": "object", **own}]}
+
+    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> dict[str, Any]:
+        """A column may be written as its type alone."""
+        inner = super().function_before_schema(schema)
+        if "shorthand" not in schema["function"]["function"].__name__:
+            return inner
+        return {"anyOf": [inner, {"enum": ["string", "int64", "float64", "bool", "timestamp", "date"]}]}
+
+    def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> dict[str, Any]:  # noqa: ARG002  # pydantic's hook
+        """A number and a unit."""
+        return {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*[smhd]\s*$"}
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> dict[str, Any]:
+        """Each setting with its meaning."""
+        out = super().dataclass_schema(schema)
+        out["description"] = summary(schema["cls"])
+        for name, text in meanings(schema["cls"]).items():
+            if name in out.get("properties", {}):
+                out["properties"][name]["description"] = text
+        return out
+
+
+def schema_of(cls: type[Any]) -> dict[str, Any]:
+    """The JSON Schema of a `@config` class."""
+    return {"$schema": GenerateJsonSchema.schema_dialect, **TypeAdapter(cls).json_schema(schema_generator=Schemas)}
+
+
+def part_schema(target: str, cls: type[Any]) -> dict[str, Any]:
+    """The schema of a part as an object with ``_target_``."""
+    inner = TypeAdapter(cls).json_schema(schema_generator=Schemas)
+    properties = {"_target_": {"const": target}, **inner["properties"]}
+    return {**inner, "properties": properties, "required": ["_target_", *inner.get("required", [])]}
+
+
+def schemas() -> dict[str, str]:
+    """Schema files by name: the experiment, an overlay of it, and each part."""
+    whole = schema_of(Experiment)
+    overlay = {**typing.cast("dict[str, Any]", without_required(whole)), "title": "Overlay"}
+    overlay["properties"] = {"defaults": {"type": "array"}, **overlay["properties"]}
+    found = {"Experiment.json": whole, "overlay.json": overlay}
+    targets = {t: p for section in sections() for f in fields_of(section.cls).values() for t, p in _parts_in(f).items()}
+    for target, part in sorted(targets.items()):
+        found[f"{target}.json"] = {"$schema": GenerateJsonSchema.schema_dialect, **part_schema(target, part)}
+    return {name: json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in found.items()}
+
+
+def _parts_in(field: FieldInfo) -> dict[str, type[Any]]:
+    return parts_of(field.annotation) if is_protocol(field.annotation) else {}  # type: ignore[arg-type]
+
+
+def without_required(schema: Any) -> Any:
+    """A schema that also takes files which hold only the difference to another."""
+    if isinstance(schema, Mapping):
+        return {k: without_required(v) for k, v in schema.items() if k != "required" or v == ["_target_"]}
+    return [without_required(item) for item in schema] if isinstance(schema, list) else schema
+
+
+if __name__ == "__main__":
+    sys.exit(main())

