@@ -184,8 +184,7 @@ def train_model(x: dict[str, NDArray[np.float32]], y: dict[str, NDArray[np.float
     train = xgb.QuantileDMatrix(x["train"], y["train"], feature_types=features.types)
     validation = xgb.QuantileDMatrix(x["validation"], y["validation"], ref=train, feature_types=features.types)
     stop = xgb.callback.EarlyStopping(rounds=EARLY_STOPPING_ROUNDS)
-    evals = [(validation, "validation")]
-    booster = xgb.train(PARAMS, train, NUM_ROUNDS, evals=evals, verbose_eval=False, callbacks=[stop])
+    booster = xgb.train(PARAMS, train, NUM_ROUNDS, evals=[(validation, "validation")], verbose_eval=False, callbacks=[stop])
     return booster[: booster.best_iteration + 1]
 
 

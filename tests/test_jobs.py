@@ -195,3 +195,13 @@ def test_a_killed_training_goes_on_from_its_checkpoint_and_registers_once(tmp_pa
     _, again = run("train", *train)
     assert again["model"] == done["model"]
     assert all(step["reused"] for step in again["steps"])
+
+
+def test_a_champion_with_other_features_is_compared_on_the_same_rows(
+    settings: tuple[str, ...], champion: Mapping[str, Any]
+) -> None:
+    fewer = (*settings, "features.airports=null", "model.num_rounds=40")
+    assert run("train", *fewer)[0] == 0
+    _, judged = run("evaluate", *fewer)
+    assert "champion" in judged["gate"]["reason"]
+    assert "difference" in judged["gate"]["reason"]

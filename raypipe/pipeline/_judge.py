@@ -84,9 +84,9 @@ def ask_gate(
 
 def unseen_problem(run: Experiment, prepared: Prepared, champion: Bundle) -> str | None:
     """Why the test rows are not unseen for the champion, or None when they are."""
-    missing = [name for name in champion.input_columns if name not in prepared.inputs.columns]
+    missing = [name for name in champion.input_columns if name not in prepared.columns]
     if missing:
-        return f"it needs columns that this experiment lacks: {', '.join(missing)}"
+        return f"it needs columns that the events and views of this experiment lack: {', '.join(missing)}"
     if champion.target != prepared.target:
         return "it predicts something else"
     if not run.split.by_time:

@@ -12,6 +12,7 @@ from raypipe.core.console import say
 from raypipe.core.digest import digest_json
 from raypipe.core.storage import download_folder, write_bytes
 from raypipe.evaluate import (
+    METRICS,
     CandidateFacts,
     Evaluation,
     FeatureFacts,
@@ -30,6 +31,8 @@ from raypipe.prepare import Prepared
 from raypipe.registry import ModelVersion, reopen_run
 from raypipe.split import TimeSplit
 from raypipe.tables import TableRef
+
+_SHOWN_METRICS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +130,7 @@ def _facts(
     found: Mapping[str, Mapping[str, Evaluation]],
 ) -> ReportFacts:
     run, task, chosen = session.run, session.plan.task, _chosen(outcome, trained)
-    main = run.evaluator.main_metric(task.kind)
+    shown = list(METRICS[task.kind])[:_SHOWN_METRICS]
     return ReportFacts(
         model=run.name,
         evaluation=found[chosen]["test"],
@@ -142,19 +145,25 @@ def _facts(
         candidates=[
             CandidateFacts(
                 name=name,
-                metrics={f"{split} {main}": by_split[split].metrics[main] for split in ("validation", "test")},
+                metrics={metric: by_split["validation"].metrics[metric] for metric in shown},
                 engine=trained[name].engine,
                 seconds=trained[name].seconds,
-                outcome="chosen on validation" if name == chosen else "not chosen",
+                outcome="chosen" if name == chosen else "not chosen",
             )
             for name, by_split in found.items()
         ],
-        curves=[TrainingCurve(name=name, points=t.curve, best_step=t.best_step) for name, t in trained.items()],
+        curves=[
+            TrainingCurve(name=name, points=t.curve, best_step=t.best_step, step_name=t.step_name)
+            for name, t in trained.items()
+        ],
         tables=[
             TableFacts(name=name, version=ref.version, num_rows=ref.num_rows, role=_role(session, name))
             for name, ref in tables.items()
         ],
-        splits=[SplitFacts(name=name, num_rows=num, window=_window(session, name)) for name, num in prepared.num_rows.items()],
+        splits=[
+            SplitFacts(name=name, num_rows=num, window=_window(session, name), label_mean=prepared.label_mean(name))
+            for name, num in prepared.num_rows.items()
+        ],
         set_aside=prepared.rows.set_aside,
         features=[
             FeatureFacts(name=row.name, kind=row.kind, columns=row.sources, detail=row.statistics)

@@ -38,6 +38,7 @@ class TrainedBundle:
         best_step: The step that was kept.
         curve: One point per step.
         threshold: Chosen on validation rows; None unless binary.
+        step_name: What a step is called: "round" or "epoch".
     """
 
     candidate: str
@@ -49,6 +50,7 @@ class TrainedBundle:
     best_step: int
     curve: list[dict[str, float]]
     threshold: float | None
+    step_name: str = "step"
 
     def to_dict(self) -> dict[str, Any]:
         """As stored by the step."""
@@ -107,6 +109,7 @@ def train_candidate(
         best_step=trained.best_step,
         curve=[dict(point) for point in trained.curve],
         threshold=threshold,
+        step_name="round" if candidate.model.framework == "xgboost" else "epoch",
     )
 
 

@@ -14,6 +14,7 @@ from raypipe.core.errors import ConfigError
 from raypipe.expressions import compile_expression
 from raypipe.features import FeatureSet
 from raypipe.ingest import TableSpec
+from raypipe.joins import view_column
 from raypipe.prepare import _checks as checks
 from raypipe.prepare._task import Task
 from raypipe.split import Split
@@ -31,7 +32,8 @@ class Plan:
         key: The row key of the events.
         event_columns: Columns read from the events table to train and evaluate.
         scoring_columns: Columns read from a table of events to score; what only the label needs is not among them.
-        kept: Columns of the joined rows: key, feature inputs, slices.
+        kept: Columns of the joined rows: key, feature inputs, slices, and whatever else is known in time, so that an earlier
+            champion with other features can be compared on the same rows.
         inputs: The contract of the feature inputs, as a request or a joined row carries them.
         sources: Input column -> ``request`` or ``view:NAME``.
         reads: Table -> the columns that are read of it, as declared.
@@ -102,7 +104,8 @@ def make_plan(
     checks.check_label_type(task, compile_expression(task.label).type_in(schema))
     raw = _raw_columns(task, features, slices)
     scoring = tuple(dict.fromkeys(name for name in (*events.key, *raw) if name in events.columns))
-    labelled = [*scoring, *compile_expression(task.label).columns, *split.columns]
+    comparable = _comparable(task, events)
+    labelled = [*scoring, *comparable, *compile_expression(task.label).columns, *split.columns]
     event_columns = tuple(dict.fromkeys(name for name in labelled if name in events.columns))
     inputs = {name: available[name] for name in features.input_columns}
     return Plan(
@@ -112,11 +115,20 @@ def make_plan(
         key=events.key,
         event_columns=event_columns,
         scoring_columns=scoring,
-        kept=tuple(dict.fromkeys((*events.key, *features.input_columns, *slices))),
+        kept=tuple(dict.fromkeys((*events.key, *features.input_columns, *slices, *comparable, *_view_columns(task)))),
         inputs=Contract(columns={name: found.column for name, found in inputs.items()}),
         sources={name: found.source for name, found in inputs.items()},
         reads=_reads(task, tables, event_columns),
     )
+
+
+def _comparable(task: Task, events: Contract) -> list[str]:
+    """Event columns known in time: an earlier champion with other features is scored on the same joined rows."""
+    return [name for name, column in events.columns.items() if column.known == "before" and name not in task.derive]
+
+
+def _view_columns(task: Task) -> list[str]:
+    return [view_column(name, column) for name, view in task.views.items() for column in view.columns]
 
 
 def _refuse(problems: list[str]) -> None:

@@ -71,6 +71,7 @@ def prepare(plan: Plan, tables: Mapping[str, TableRef], storage: Storage, joins:
         target=target,
         inputs=plan.inputs,
         sources=plan.sources,
+        columns=plan.kept,
         files=files,
         unmatched={name: sum(part.unmatched[name] for part in parts) for name in plan.task.views},
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from safetensors.numpy import load
 
@@ -36,6 +37,7 @@ class Prepared:
         target: What is predicted.
         inputs: Contract of the feature inputs.
         sources: Input column -> ``request`` or ``view:NAME``.
+        columns: Columns of the joined rows.
         files: Split -> stems of its parts, in table order.
         unmatched: View -> rows for which it gave nothing.
     """
@@ -50,6 +52,7 @@ class Prepared:
     target: Target
     inputs: Contract
     sources: Mapping[str, str]
+    columns: tuple[str, ...]
     files: Mapping[str, tuple[str, ...]]
     unmatched: Mapping[str, int]
 
@@ -61,6 +64,14 @@ class Prepared:
         """The first `num_rows` joined rows of `split`; a sample for the bundle's golden rows."""
         uri = self.joined_uris(split)[0]
         return pq.read_table(path_of(uri), filesystem=arrow_filesystem(uri)).slice(0, num_rows)
+
+    def label_mean(self, split: str) -> float | None:
+        """Mean label of `split`, for binary the share of positives; None for multiclass."""
+        if self.target.kind == "multiclass":
+            return None
+        uris = self.joined_uris(split)
+        parts = [pq.read_table(path_of(uri), columns=[JOINED_LABEL], filesystem=arrow_filesystem(uri)) for uri in uris]
+        return float(pc.mean(pa.concat_tables(parts).column(JOINED_LABEL).cast(pa.float64())).as_py())
 
     def tensors(self, split: str) -> LabelledTensors:
         """All tensors of `split`, in table order."""
@@ -86,6 +97,7 @@ class Prepared:
             "target": self.target.to_dict(),
             "inputs": self.inputs.to_dict(),
             "sources": dict(self.sources),
+            "columns": list(self.columns),
             "files": {split: list(files) for split, files in self.files.items()},
             "unmatched": dict(self.unmatched),
         }
@@ -110,6 +122,7 @@ class Prepared:
             target=Target.from_dict(data["target"]),
             inputs=Contract.from_dict(data["inputs"]),
             sources=data["sources"],
+            columns=tuple(data["columns"]),
             files={split: tuple(files) for split, files in data["files"].items()},
             unmatched=data["unmatched"],
         )

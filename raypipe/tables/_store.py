@@ -81,7 +81,11 @@ class Tables:
         return self._storage.uri(self._folder, name)
 
     def find(self, name: str, version: int | None = None) -> TableRef | None:
-        """Table `name` at `version` (default the latest), or None when it was never written."""
+        """Table `name` at `version` (default the latest), or None when it was never written.
+
+        Raises:
+            TableNotFound: when the table is there and the version is not.
+        """
         uri = self.uri(name)
         try:
             table = DeltaTable(uri, version=version, storage_options=delta_options(uri))
@@ -165,6 +169,7 @@ def _commit(
     now_ms = int(time.time() * 1000)
     actions = [AddAction(p.path, p.num_bytes, {}, now_ms, True, p.stats) for p in parts]  # Delta's order
     if not DeltaTable.is_deltatable(uri, storage_options=options):
+        properties.max_commit_retries = 0  # a retry would create the table again on top of another writer's
         create_table_with_add_actions(
             uri, DeltaSchema.from_arrow(schema), actions, mode="error", storage_options=options, commit_properties=properties
         )
