@@ -43,7 +43,7 @@ class Figure:
 
 def run_json(*command: str) -> dict[str, Any]:
     """The JSON of the last stdout line of a Python program in this environment."""
-    env = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    env = {**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run([sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if not done.stdout.strip():
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")

@@ -7,10 +7,12 @@ from pathlib import Path
 import hypothesis
 import object_store
 import pytest
+from shops import Shop, write_all
 
 from raypipe.core import cluster
 from raypipe.core.cluster import Cluster
 from raypipe.core.storage import Storage
+from raypipe.prepare import Prepared
 
 hypothesis.settings.register_profile("raypipe", deadline=None)  # machines of different speed run these tests
 hypothesis.settings.load_profile("raypipe")
@@ -55,3 +57,22 @@ def s3(s3_env: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3_env.items():
         monkeypatch.setenv(name, value)
     return f"s3://{s3_env['RAYPIPE_TEST_BUCKET']}"
+
+
+@pytest.fixture
+def shop(tmp_path: Path, storage: Storage) -> Shop:
+    """An experiment of its own, for a test that changes its sources."""
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    write_all(folder)
+    return Shop(folder, storage)
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, Prepared]:
+    """An experiment that is prepared once, for tests that only look."""
+    Cluster(num_cpus=2, object_store_gib=0.3).start()
+    folder = tmp_path_factory.mktemp("sources")
+    write_all(folder)
+    shop = Shop(folder, Storage(root=str(folder / "root")))
+    return shop, shop.prepared()

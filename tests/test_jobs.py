@@ -3,9 +3,10 @@
 import contextlib
 import io
 import json
+import os
 import socket
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ def run(job: str, *overrides: str) -> tuple[int, Mapping[str, Any]]:
     with contextlib.redirect_stdout(out):
         code = cli.main([job, *overrides])
     return code, json.loads(out.getvalue().splitlines()[-1])
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """A job that would deploy prepares its process for a cluster with HAProxy; other tests must not see that."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")

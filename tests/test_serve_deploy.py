@@ -23,7 +23,7 @@ from raypipe.serve._deploy import HAPROXY, _application, _running
 from raypipe.serve._haproxy import is_free
 
 pytestmark = [
-    pytest.mark.ray,
+    pytest.mark.cluster,
     pytest.mark.slow,
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\."),  # Ray 2.60 uses what it and pydantic deprecate
 ]

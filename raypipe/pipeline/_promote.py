@@ -10,7 +10,7 @@ from typing import Any
 from raypipe.core.config import to_settings
 from raypipe.core.console import say
 from raypipe.core.digest import digest_json
-from raypipe.core.storage import download_folder, write_bytes
+from raypipe.core.storage import download_folder, exists, write_bytes
 from raypipe.evaluate import (
     METRICS,
     CandidateFacts,
@@ -37,11 +37,11 @@ _SHOWN_METRICS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of the chosen candidate."""
+    """What became of the chosen candidate; `unchanged` when it was the champion before."""
 
     version: ModelVersion
     verdict: Verdict
-    report_uri: str = ""
+    unchanged: bool
 
 
 def register(session: Session, trained: TrainedBundle, prepared: Prepared) -> ModelVersion:
@@ -65,7 +65,7 @@ def gate(session: Session, trained: TrainedBundle, prepared: Prepared, test: Eva
         same = champion is not None and champion.version == version.version
         if isinstance(verdict.decision, Promote) and not same:
             registry.promote(session.run.name, version.version)
-        return {"version": version, "verdict": verdict}, verdict.decision.reason, same
+        return {"version": version, "verdict": verdict, "unchanged": same}, verdict.decision.reason, same
 
     step = session.steps.checked("gate", work, engine=DRIVER)
     outcome = Outcome(**step.result)
@@ -86,6 +86,10 @@ def report(
     """The HTML report under ``reports/``, also in the MLflow run; returns its URI."""
     chosen = _chosen(outcome, trained)
     decision = outcome.verdict.decision
+    uri = session.run.storage.uri("reports", session.run.name, f"version-{outcome.version.version}.html")
+    if outcome.unchanged and exists(uri):
+        session.steps.checked("report", lambda: ({}, "it tells how the champion was promoted", True), engine=DRIVER)
+        return uri
     parts = {
         "digests": [found.digest for found in trained.values()],
         "decision": [decision.verdict, decision.reason],
@@ -95,12 +99,12 @@ def report(
 
     def work() -> Mapping[str, Any]:
         facts = _facts(session, outcome, prepared=prepared, tables=tables, trained=trained, found=evaluations)
-        uri = session.run.storage.uri("reports", session.run.name, f"version-{outcome.version.version}.html")
         write_bytes(uri, render_report(facts).encode())
         _track(session, facts, trained[chosen].run_id, list(evaluations[chosen].values()), asdict(decision))
         return {"uri": uri}
 
-    return str(session.steps.cached("report", parts, work, engine=DRIVER).result["uri"])
+    session.steps.cached("report", parts, work, engine=DRIVER)
+    return uri
 
 
 def _track(
