@@ -5,7 +5,6 @@ PYTHON ?= python3
 # Extra address for the installer where PyTorch's CPU builds are found: on Linux without a GPU it saves gigabytes.
 # See the install page of PyTorch for it, then: make demo TORCH_INDEX=ADDRESS
 TORCH_INDEX ?=
-EXTRA ?= cpu
 PORT ?= 8000
 BIN := .venv/bin
 PIP := $(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX) )$(BIN)/python -m pip --quiet --disable-pip-version-check

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
@@ -165,7 +165,7 @@ def parts_of(protocol: type[Any]) -> dict[str, type[Any]]:
     return {name: cls for name, cls in found.items() if is_config(cls) and all(hasattr(cls, word) for word in wanted)}
 
 
-def is_protocol(hint: Any) -> bool:
+def is_protocol(hint: Any) -> TypeGuard[type[Any]]:
     """True for a Protocol, which stands for parts named by ``_target_``."""
     return bool(vars(hint).get("_is_protocol")) if isinstance(hint, type) else False
 
@@ -286,14 +286,11 @@ def schemas() -> dict[str, str]:
     overlay = {**typing.cast("dict[str, Any]", without_required(whole)), "title": "Overlay"}
     overlay["properties"] = {"defaults": {"type": "array"}, **overlay["properties"]}
     found = {"Experiment.json": whole, "overlay.json": overlay}
-    targets = {t: p for section in sections() for f in fields_of(section.cls).values() for t, p in _parts_in(f).items()}
+    hints = [field.annotation for section in sections() for field in fields_of(section.cls).values()]
+    targets = {target: part for hint in hints if is_protocol(hint) for target, part in parts_of(hint).items()}
     for target, part in sorted(targets.items()):
         found[f"{target}.json"] = {"$schema": GenerateJsonSchema.schema_dialect, **part_schema(target, part)}
     return {name: json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in found.items()}
-
-
-def _parts_in(field: FieldInfo) -> dict[str, type[Any]]:
-    return parts_of(field.annotation) if is_protocol(field.annotation) else {}  # type: ignore[arg-type]
 
 
 def without_required(schema: Any) -> Any:

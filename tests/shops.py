@@ -120,7 +120,7 @@ def write_all(folder: Path, rows: Sequence[Mapping[str, Any]] | None = None) -> 
     )
 
 
-def specs(folder: Path, tables: Mapping[str, Any] = TABLES, **changes: Any) -> dict[str, TableSpec]:
+def specs(folder: Path | str, tables: Mapping[str, Any] = TABLES, **changes: Any) -> dict[str, TableSpec]:
     """Tables whose sources are in `folder`; `changes` replace settings of a table's contract, by table name."""
     out = {}
     for name, table in tables.items():
@@ -132,9 +132,9 @@ def specs(folder: Path, tables: Mapping[str, Any] = TABLES, **changes: Any) -> d
 
 @dataclass(frozen=True)
 class Shop:
-    """The experiment over one folder of sources and one storage root."""
+    """The experiment over one folder of sources, here or in a bucket, and one storage root."""
 
-    folder: Path
+    folder: Path | str
     storage: Storage
 
     def tables(self) -> dict[str, TableRef]:

@@ -154,7 +154,7 @@ DECISIONS = [
         Hold,
         f"no fair comparison with the champion: {OVERLAP}",
     ),
-    ("the champion saw the rows, not compared", Gate(), ROC, "champ", None, OVERLAP, Hold, "no fair comparison with the champion"),
+    ("the champion saw the rows, not compared", Gate(), ROC, "champ", None, OVERLAP, Hold, "no fair comparison"),
 ]
 
 

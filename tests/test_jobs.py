@@ -215,3 +215,14 @@ def test_a_champion_with_other_features_is_compared_on_the_same_rows(
     _, judged = run("evaluate", *fewer)
     assert "champion" in judged["gate"]["reason"]
     assert "difference" in judged["gate"]["reason"]
+
+
+def test_a_model_is_not_judged_on_rows_that_it_has_seen(settings: tuple[str, ...], champion: Mapping[str, Any]) -> None:
+    earlier = (
+        "split.train=[2013-01-01,2013-06-01]",
+        "split.validation=[2013-06-01,2013-07-01]",
+        "split.test=[2013-07-01,2014-01-01]",
+    )
+    code, judged = run("evaluate", *settings, *earlier, f"evaluate.model={champion['model']['version']}")
+    assert code == 3
+    assert "not unseen for the model" in judged["gate"]["reason"]

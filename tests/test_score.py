@@ -24,11 +24,11 @@ from raypipe.joins import Joins
 from raypipe.models import Xgboost
 from raypipe.prepare import Plan, Prepared
 from raypipe.score import ModelId, Scored, Scoring, loaded, score_split, score_table
+from raypipe.split import HashSplit
 from raypipe.tables import TableRef, Tables
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 NUM = 600
-LATER = ("placed", "amount", "size")
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,15 @@ class Ready:
         )
 
 
+ByKind = Mapping[str, Ready]
+
+
 def saved(bundle: Bundle, folder: Path, version: int = 1) -> ModelId:
     return ModelId(name="m", version=version, digest=save_bundle(bundle, folder), bundle_uri=str(folder))
 
 
 @pytest.fixture(scope="module")
-def ready(kept: tuple[Shop, Prepared], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Ready]:
+def ready(kept: tuple[Shop, Prepared], tmp_path_factory: pytest.TempPathFactory) -> ByKind:
     shop, _ = kept
     out = {}
     for kind, task in KINDS.items():
@@ -89,9 +92,7 @@ def parts(storage: Storage) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_every_row_gets_the_answer_of_the_bundle_with_all_its_names(
-    kind: str, ready: Mapping[str, Ready], storage: Storage
-) -> None:
+def test_every_row_gets_the_answer_of_the_bundle_with_all_its_names(kind: str, ready: ByKind, storage: Storage) -> None:
     made = ready[kind]
     scored = made.score(storage)
     assert scored.rows == RowCounts(NUM, NUM)
@@ -116,9 +117,7 @@ def test_every_row_gets_the_answer_of_the_bundle_with_all_its_names(
     assert set(expected.columns[:-1]) == set(names.get(kind, [*(f"score_{c}" for c in made.bundle.target.classes), "label"]))
 
 
-def test_rows_without_what_only_the_label_needs_are_scored(
-    ready: Mapping[str, Ready], tmp_path: Path, storage: Storage
-) -> None:
+def test_rows_without_what_only_the_label_needs_are_scored(ready: ByKind, tmp_path: Path, storage: Storage) -> None:
     columns = {k: v for k, v in TABLES["orders"]["contract"]["columns"].items() if k != "delay"}
     write_csv(tmp_path / "orders-new.csv", [{k: v for k, v in row.items() if k != "delay"} for row in orders(40, seed=5)])
     fresh = ingest_tables(specs(tmp_path, {"orders": TABLES["orders"]}, orders={"columns": columns}), storage)["orders"].ref
@@ -128,7 +127,7 @@ def test_rows_without_what_only_the_label_needs_are_scored(
 
 
 def test_the_same_row_has_the_same_id_wherever_it_is_scored_and_another_with_another_model(
-    ready: Mapping[str, Ready], tmp_path: Path
+    ready: ByKind, tmp_path: Path
 ) -> None:
     ids = [
         frame(ready[kind].score(Storage(root=str(tmp_path / name))))["prediction_id"].to_list()
@@ -141,7 +140,7 @@ def test_the_same_row_has_the_same_id_wherever_it_is_scored_and_another_with_ano
 # --- once ---
 
 
-def test_the_second_run_finds_the_first_and_writes_nothing(ready: Mapping[str, Ready], storage: Storage) -> None:
+def test_the_second_run_finds_the_first_and_writes_nothing(ready: ByKind, storage: Storage) -> None:
     made = ready["binary"]
     first = made.score(storage)
     before = parts(storage)
@@ -160,7 +159,7 @@ def test_the_second_run_finds_the_first_and_writes_nothing(ready: Mapping[str, R
     ids=["model version", "window", "view"],
 )
 def test_whatever_decides_the_answers_makes_it_another_scoring(
-    change: dict[str, Any], ready: Mapping[str, Ready], kept: tuple[Shop, Prepared], storage: Storage
+    change: dict[str, Any], ready: ByKind, kept: tuple[Shop, Prepared], storage: Storage
 ) -> None:
     made = ready["binary"]
     made.score(storage)
@@ -171,9 +170,7 @@ def test_whatever_decides_the_answers_makes_it_another_scoring(
     assert frame(again).height == NUM + again.rows.rows_out
 
 
-def test_a_scoring_that_was_killed_between_its_parts_goes_on_with_the_missing_ones(
-    ready: Mapping[str, Ready], storage: Storage
-) -> None:
+def test_a_scoring_that_was_killed_between_its_parts_goes_on_with_the_missing_ones(ready: ByKind, storage: Storage) -> None:
     made = ready["binary"]
     whole = frame(made.score(storage))
     folder = Path(storage.root) / "predictions" / "m"
@@ -195,7 +192,7 @@ def test_a_scoring_that_was_killed_between_its_parts_goes_on_with_the_missing_on
 # --- windows ---
 
 
-def test_a_window_is_half_open_and_what_is_outside_is_counted(ready: Mapping[str, Ready], storage: Storage) -> None:
+def test_a_window_is_half_open_and_what_is_outside_is_counted(ready: ByKind, storage: Storage) -> None:
     made = ready["binary"]
     scored = made.score(storage, since="2020-02-01", until="2020-02-11", zone="America/New_York")
     low, high = dt.datetime(2020, 2, 1, 5, tzinfo=dt.UTC), dt.datetime(2020, 2, 11, 5, tzinfo=dt.UTC)
@@ -212,7 +209,7 @@ def test_a_window_is_half_open_and_what_is_outside_is_counted(ready: Mapping[str
     assert frame(made.score(Storage(root=f"{storage.root}3"), until=exact))["id"].max() == inside[2]
 
 
-def test_windows_add_up_and_each_is_remembered_with_its_counts(ready: Mapping[str, Ready], storage: Storage) -> None:
+def test_windows_add_up_and_each_is_remembered_with_its_counts(ready: ByKind, storage: Storage) -> None:
     made = ready["binary"]
     windows = [{"until": "2020-02-01"}, {"since": "2020-02-01", "until": "2020-03-01"}, {"since": "2020-03-01"}]
     counts = [made.score(storage, **window).rows for window in windows]
@@ -223,7 +220,7 @@ def test_windows_add_up_and_each_is_remembered_with_its_counts(ready: Mapping[st
     assert frame(again[-1])["id"].to_list() == list(range(NUM))
 
 
-def test_a_window_without_rows_is_an_empty_version(ready: Mapping[str, Ready], storage: Storage) -> None:
+def test_a_window_without_rows_is_an_empty_version(ready: ByKind, storage: Storage) -> None:
     scored = ready["multiclass"].score(storage, since="2030-01-01")
     assert scored.rows.to_dict() == {"in": NUM, "out": 0, "set_aside": {"outside the scored window": NUM}}
     assert frame(scored).height == 0
@@ -248,7 +245,7 @@ def test_a_scoring_that_cannot_be_is_refused(settings: dict[str, Any], words: st
 
 
 def test_rows_that_break_the_contract_of_the_bundle_are_set_aside_with_their_reason(
-    ready: Mapping[str, Ready], tmp_path: Path, storage: Storage
+    ready: ByKind, tmp_path: Path, storage: Storage
 ) -> None:
     made = ready["binary"]
     strict = {
@@ -291,12 +288,10 @@ def test_a_task_that_does_not_give_what_the_scoring_needs_is_refused_in_one_line
     task: Mapping[str, Any],
     features: Mapping[str, Any],
     words: str,
-    ready: Mapping[str, Ready],
+    ready: ByKind,
     kept: tuple[Shop, Prepared],
     storage: Storage,
 ) -> None:
-    from raypipe.split import HashSplit
-
     shop, _ = kept
     with pytest.raises(ConfigError, match=words) as caught:
         ready["binary"].score(storage, plan=shop.plan(task, features, HashSplit()), until="2020-02-01")
@@ -305,9 +300,7 @@ def test_a_task_that_does_not_give_what_the_scoring_needs_is_refused_in_one_line
     assert Tables(storage, "predictions").find("m") is None
 
 
-def test_a_table_that_lacks_a_column_is_refused_in_one_line(
-    ready: Mapping[str, Ready], tmp_path: Path, storage: Storage
-) -> None:
+def test_a_table_that_lacks_a_column_is_refused_in_one_line(ready: ByKind, tmp_path: Path, storage: Storage) -> None:
     columns = {k: v for k, v in TABLES["orders"]["contract"]["columns"].items() if k != "amount"}
     write_csv(tmp_path / "orders-0.csv", orders(20))
     other = ingest_tables(specs(tmp_path, {"orders": TABLES["orders"]}, orders={"columns": columns}), storage)["orders"].ref
@@ -316,7 +309,7 @@ def test_a_table_that_lacks_a_column_is_refused_in_one_line(
         replace(made, tables={**made.tables, "orders": other}).score(storage)
 
 
-def test_another_bundle_than_the_one_that_was_registered_is_refused(ready: Mapping[str, Ready], storage: Storage) -> None:
+def test_another_bundle_than_the_one_that_was_registered_is_refused(ready: ByKind, storage: Storage) -> None:
     made = ready["binary"]
     with pytest.raises(BundleError, match=f"has digest {made.model.digest[:12]}, expected 0000"):
         made.score(storage, model=replace(made.model, digest="0" * 64))
@@ -326,7 +319,7 @@ def test_another_bundle_than_the_one_that_was_registered_is_refused(ready: Mappi
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_held_out_rows_are_scored_in_their_order_with_their_labels_and_slices(kind: str, ready: Mapping[str, Ready]) -> None:
+def test_held_out_rows_are_scored_in_their_order_with_their_labels_and_slices(kind: str, ready: ByKind) -> None:
     made = ready[kind]
     held = score_split(made.prepared, "test", bundle_uri=made.model.bundle_uri, digest=made.model.digest, slices=("shop", "id"))
     rows = pq.read_table(made.prepared.joined_uris("test"))
@@ -338,6 +331,6 @@ def test_held_out_rows_are_scored_in_their_order_with_their_labels_and_slices(ki
     assert held.scores.shape == ((rows.num_rows, 3) if kind == "multiclass" else (rows.num_rows,))
 
 
-def test_a_bundle_is_loaded_once_a_process(ready: Mapping[str, Ready]) -> None:
+def test_a_bundle_is_loaded_once_a_process(ready: ByKind) -> None:
     model = ready["binary"].model
     assert loaded(model.bundle_uri, model.digest) is loaded(model.bundle_uri, model.digest)

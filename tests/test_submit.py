@@ -37,7 +37,8 @@ def head(tmp_path_factory: pytest.TempPathFactory, s3_env: Mapping[str, str]) ->
     start += [f"--port={free_port()}", f"--dashboard-port={port}", "--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1"]
     start += [f"--ray-client-server-port={free_port()}", f"--dashboard-agent-listen-port={free_port()}"]
     start += [f"--dashboard-agent-grpc-port={free_port()}", f"--temp-dir=/tmp/rps-{secrets.token_hex(3)}"]
-    with subprocess.Popen(start, env=client, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as ray:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(start, env=client, start_new_session=True, **quiet) as ray:
         try:
             wait_for(f"http://127.0.0.1:{port}/api/version", token.read_text())
             yield client

@@ -89,7 +89,7 @@ class Experiment:
         features: What the model sees, by feature name; null takes a feature out that an earlier file put in.
         model: The model of the train job.
         trainer: Where it trains.
-        candidates: Models that the pipeline job trains; empty takes `model` alone.
+        candidates: Models that the pipeline job trains; null takes one out, and none at all takes `model` alone.
         evaluator: How models are judged.
         gate: When a model may become the champion.
         evaluate: What the evaluate job judges.
@@ -110,7 +110,7 @@ class Experiment:
     features: dict[str, FeatureSpec | None]
     model: Model
     trainer: Trainer = Trainer()
-    candidates: dict[str, Candidate] = field(default_factory=dict)
+    candidates: dict[str, Candidate | None] = field(default_factory=dict)
     evaluator: Evaluator = Evaluator()
     gate: Gate = Gate()
     evaluate: Judged = Judged()
@@ -131,4 +131,5 @@ class Experiment:
 
     def all_candidates(self) -> dict[str, Candidate]:
         """The candidates, or the one model under its kind."""
-        return dict(self.candidates) or {self.model.kind: Candidate(model=self.model, trainer=self.trainer)}
+        wanted = {name: candidate for name, candidate in self.candidates.items() if candidate is not None}
+        return wanted or {self.model.kind: Candidate(model=self.model, trainer=self.trainer)}

@@ -8,7 +8,7 @@ from typing import Any
 from raypipe.bundle import Bundle
 from raypipe.core.config import to_settings
 from raypipe.core.digest import digest_json
-from raypipe.evaluate import Comparison, Evaluation, GateReport, Hold, Promote, ScoredRows, evaluate
+from raypipe.evaluate import METRICS, Comparison, Evaluation, GateReport, Hold, Promote, ScoredRows, evaluate
 from raypipe.pipeline._experiment import Experiment
 from raypipe.prepare import Prepared
 from raypipe.registry import ModelVersion
@@ -43,8 +43,6 @@ def evaluate_bundle(run: Experiment, prepared: Prepared, *, uri: str, digest: st
 
 def choose(run: Experiment, evaluations: Mapping[str, Evaluation]) -> str:
     """The candidate with the best main metric on validation rows; the first of equals."""
-    from raypipe.evaluate import METRICS
-
     kind = next(iter(evaluations.values())).target.kind
     metric = run.evaluator.main_metric(kind)
     sign = 1.0 if METRICS[kind][metric] == "higher" else -1.0
@@ -60,6 +58,11 @@ def ask_gate(
     run: Experiment, prepared: Prepared, *, test: Evaluation, uri: str, digest: str, champion: ModelVersion | None
 ) -> Verdict:
     """Let the gate decide about the bundle `digest`, whose evaluation on test rows is `test`."""
+    seen = unseen_problem(run, prepared, loaded(uri, digest))
+    if seen is not None:
+        return Verdict(
+            decision=Hold(reason=f"the test rows are not unseen for the model: {seen}"), comparison=None, champion=None
+        )
     if champion is None or champion.digest == digest:
         report = GateReport(
             evaluation=test, candidate_digest=digest, champion_digest=None if champion is None else champion.digest
@@ -82,17 +85,17 @@ def ask_gate(
     return Verdict(decision=run.gate.decide(report), comparison=comparison, champion=evaluation)
 
 
-def unseen_problem(run: Experiment, prepared: Prepared, champion: Bundle) -> str | None:
-    """Why the test rows are not unseen for the champion, or None when they are."""
-    missing = [name for name in champion.input_columns if name not in prepared.columns]
+def unseen_problem(run: Experiment, prepared: Prepared, model: Bundle) -> str | None:
+    """Why the test rows are not unseen rows of the same task for `model`, or None when they are."""
+    missing = [name for name in model.input_columns if name not in prepared.columns]
     if missing:
         return f"it needs columns that the events and views of this experiment lack: {', '.join(missing)}"
-    if champion.target != prepared.target:
+    if model.target != prepared.target:
         return "it predicts something else"
     if not run.split.by_time:
-        same = champion.meta["split"]["digest"] == digest_json(to_settings(run.split))
+        same = model.meta["split"]["digest"] == digest_json(to_settings(run.split))
         return None if same else "it was trained under another split, so it may have seen these rows"
-    until, begins = champion.meta["shaped_until"], prepared.times["test"][0]
+    until, begins = model.meta["shaped_until"], prepared.times["test"][0]
     if until and datetime.fromisoformat(until) < datetime.fromisoformat(begins):
         return None
     return f"it was shaped by rows until {until or 'an unknown time'}, the test rows begin {begins}"
@@ -101,7 +104,8 @@ def unseen_problem(run: Experiment, prepared: Prepared, champion: Bundle) -> str
 def metrics_of(evaluation: Evaluation) -> dict[str, Any]:
     """Point estimates and intervals, for the job's line."""
     out: dict[str, Any] = {}
-    for name, metric in evaluation.metrics.items():
+    for name in METRICS[evaluation.target.kind]:
+        metric = evaluation.metrics[name]
         out[name] = metric.value
         out[f"{name}_interval"] = [metric.low, metric.high]
     return out

@@ -9,7 +9,7 @@ from raypipe.core import cluster
 from raypipe.core.config import to_settings
 from raypipe.core.console import headline, say, table
 from raypipe.core.rows import RowCounts
-from raypipe.evaluate import Evaluation
+from raypipe.evaluate import METRICS, Evaluation
 from raypipe.ingest import Ingested, ingest_tables
 from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._judge import evaluate_bundle
@@ -168,8 +168,8 @@ def show_evaluations(evaluations: Mapping[str, Mapping[str, Evaluation]]) -> Non
     rows = []
     for name, by_split in evaluations.items():
         test, validation = by_split["test"], by_split["validation"]
-        for metric, found in test.metrics.items():
-            value = validation.metrics[metric].value
+        for metric in METRICS[test.target.kind]:
+            value, found = validation.metrics[metric].value, test.metrics[metric]
             rows.append([name, metric, _number(value), _number(found.value), f"{_number(found.low)} to {_number(found.high)}"])
     table("evaluation", ["model", "metric", "validation", "test", "95 % interval of test"], rows)
 

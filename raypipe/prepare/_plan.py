@@ -5,11 +5,11 @@ that uses what is known only later.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from raypipe.contract import Contract
+from raypipe.contract import Column, Contract
 from raypipe.core.errors import ConfigError
 from raypipe.expressions import compile_expression
 from raypipe.features import FeatureSet
@@ -116,10 +116,15 @@ def make_plan(
         event_columns=event_columns,
         scoring_columns=scoring,
         kept=tuple(dict.fromkeys((*events.key, *features.input_columns, *slices, *comparable, *_view_columns(task)))),
-        inputs=Contract(columns={name: found.column for name, found in inputs.items()}),
+        inputs=Contract(columns={name: _as_input(name, found.column, events) for name, found in inputs.items()}),
         sources={name: found.source for name, found in inputs.items()},
         reads=_reads(task, tables, event_columns),
     )
+
+
+def _as_input(name: str, column: Column, events: Contract) -> Column:
+    """A key column is never null, in a request as in a table."""
+    return replace(column, nullable=False) if name in events.key else column
 
 
 def _comparable(task: Task, events: Contract) -> list[str]:
