@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import socket
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -252,3 +253,16 @@ def test_a_model_is_not_judged_on_rows_that_it_has_seen(settings: tuple[str, ...
     code, judged = run("evaluate", *settings, *earlier, f"evaluate.model={champion['model']['version']}")
     assert code == 3
     assert "not unseen for the model" in judged["gate"]["reason"]
+
+
+def test_a_step_whose_output_is_gone_runs_again(settings: tuple[str, ...], champion: Mapping[str, Any]) -> None:
+    root = Path(next(s for s in settings if s.startswith("storage.root=")).partition("=")[2])
+    _, before = run("train", *settings)
+    assert all(step["reused"] for step in before["steps"])
+    shutil.rmtree(root / "prepared")
+    code, again = run("train", *settings)
+    steps = {step["name"]: step for step in again["steps"]}
+    assert code == 0
+    assert "is gone" in steps["prepare"]["reason"]
+    assert steps["train-xgboost"]["reused"]
+    assert again["model"] == before["model"]

@@ -103,7 +103,7 @@ def report(
         _track(session, facts, trained[chosen].run_id, list(evaluations[chosen].values()), asdict(decision))
         return {"uri": uri}
 
-    session.steps.cached("report", parts, work, engine=DRIVER)
+    session.steps.cached("report", parts, work, engine=DRIVER, output="uri")
     return uri
 
 

@@ -144,7 +144,8 @@ def train(session: Session, name: str, candidate: Candidate, prepared: Prepared)
             session.run, name, candidate, plan=session.plan, prepared=prepared, settings=session.settings
         ).to_dict()
 
-    step = session.steps.cached(f"train-{name}", training_fingerprint(candidate, prepared), work, engine=engine)
+    parts = training_fingerprint(candidate, prepared)
+    step = session.steps.cached(f"train-{name}", parts, work, engine=engine, output="bundle_uri")
     return TrainedBundle.from_dict(step.result)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from raypipe.core.compose import flat
 from raypipe.core.console import headline, say
-from raypipe.core.digest import digest_file, digest_json, digest_sources
+from raypipe.core.digest import digest_file, digest_sources
 from raypipe.core.storage import Storage, exists, read_json, write_json
 
 _LIBRARIES = ("numpy", "pyarrow", "polars", "ray", "torch", "xgboost-cpu", "xgboost")
@@ -71,20 +71,37 @@ class Steps:
         self._storage, self._experiment = storage, experiment
         self.done: list[Step] = []
 
-    def cached(self, name: str, parts: Mapping[str, Any], work: Callable[[], Mapping[str, Any]], *, engine: str) -> Step:
-        """The stored result when `parts` are those of the last time, else that of `work`, which is stored."""
+    def cached(
+        self,
+        name: str,
+        parts: Mapping[str, Any],
+        work: Callable[[], Mapping[str, Any]],
+        *,
+        engine: str,
+        output: str = "",
+    ) -> Step:
+        """The stored result when `parts` are those of the last time, else that of `work`, which is stored.
+
+        Args:
+            name: Name of the step.
+            parts: Its fingerprint.
+            work: Does it.
+            engine: What does it, for people.
+            output: Key of the result with the URI of what the step made; when that is gone the step runs again.
+        """
         uri = self._storage.uri("steps", self._experiment, f"{name}.json")
         before = read_json(uri) if exists(uri) else None
-        digest = digest_json(parts)
-        if before is not None and before["digest"] == digest:
+        reason = "first run" if before is None else _difference(before["parts"], parts)
+        if before is not None and output and not exists(before["result"][output]):
+            reason = f"its output {before['result'][output]} is gone"
+        if before is not None and not reason:
             same = Step(name=name, engine=engine, reused=True, reason="nothing changed", seconds=0.0, result=before["result"])
             return self._add(same)
-        reason = "first run" if before is None else _difference(before["parts"], parts)
         headline(f"{name} ({engine})")
         say(f"  runs because: {reason}")
         started = time.monotonic()
         result = dict(work())
-        write_json(uri, {"digest": digest, "parts": dict(parts), "result": result})
+        write_json(uri, {"parts": dict(parts), "result": result})
         seconds = time.monotonic() - started
         return self._add(Step(name=name, engine=engine, reused=False, reason=reason, seconds=seconds, result=result))
 
@@ -104,9 +121,11 @@ class Steps:
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Which parts of a fingerprint changed, in words."""
+    """Which parts of a fingerprint changed, in words; "" when none did."""
     old, new = flat(before), flat(now)
     changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    if not changed:
+        return ""
     texts = [_change(key, old.get(key), new.get(key)) for key in changed[:_MAX_REASONS]]
     more = f" and {len(changed) - _MAX_REASONS} more" if len(changed) > _MAX_REASONS else ""
     return "changed: " + ", ".join(texts) + more
