@@ -29,7 +29,7 @@ def command(job: str, *overrides: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONUNBUFFERED": "1", **more}
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **more}
 
 
 def run_job(job: str, *overrides: str, cwd: Path = ROOT, timeout_s: float = 240, **env: str) -> Finished:

@@ -381,7 +381,7 @@ def test_loading_and_predicting_unpickles_nothing_and_needs_no_ray_mlflow_or_tor
 OWN_MODEL = '''
 import json
 import numpy as np
-from {package}.helper import scale
+from .helper import scale
 
 class Constant:
     """Answers the same for every row."""

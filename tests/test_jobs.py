@@ -255,8 +255,31 @@ def test_a_model_is_not_judged_on_rows_that_it_has_seen(settings: tuple[str, ...
     assert "not unseen for the model" in judged["gate"]["reason"]
 
 
+def test_two_experiments_on_one_root_do_not_disturb_each_other(settings: tuple[str, ...], champion: Mapping[str, Any]) -> None:
+    code, other = run("train", *settings, "name=other")
+    assert (code, other["model"]["version"]) == (0, 1)
+    code, judged = run("evaluate", *settings, f"evaluate.model={champion['model']['version']}")
+    assert code == 0
+    assert judged["model"] == champion["model"]
+
+
+def test_another_tracking_store_gets_a_run_of_its_own(
+    settings: tuple[str, ...], champion: Mapping[str, Any], tmp_path: Path
+) -> None:
+    code, elsewhere = run("train", *settings, f"tracking.uri=sqlite:///{tmp_path}/other.db")
+    assert code == 0
+    assert elsewhere["run_id"] != champion.get("run_id")
+    assert elsewhere["model"]["version"] == 1
+
+
+def test_a_raised_minimum_holds_the_champion_too(settings: tuple[str, ...], champion: Mapping[str, Any]) -> None:
+    code, judged = run("evaluate", *settings, "gate.minimum=0.99", "evaluate.model=champion")
+    assert (code, judged["gate"]["verdict"]) == (3, "hold")
+
+
 def test_a_step_whose_output_is_gone_runs_again(settings: tuple[str, ...], champion: Mapping[str, Any]) -> None:
     root = Path(next(s for s in settings if s.startswith("storage.root=")).partition("=")[2])
+    run("train", *settings)
     _, before = run("train", *settings)
     assert all(step["reused"] for step in before["steps"])
     shutil.rmtree(root / "prepared")

@@ -9,7 +9,9 @@ import pytest
 from processes import Finished, free_port, run_job
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-ONE_MODEL = ("experiment=penguins", "~candidates.mlp", "evaluator.num_resamples=50", "gate.num_resamples=50")
+FEWER = ("evaluator.num_resamples=50", "gate.num_resamples=50", "candidates.mlp.model.max_epochs=3")
+TWO_MODELS = ("experiment=penguins", *FEWER)
+ONE_MODEL = ("experiment=penguins", "~candidates.mlp", *FEWER[:2])
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def first(root: Path, port: int) -> Finished:
-    return run_job("pipeline", *ONE_MODEL, f"storage.root={root}", f"serving.port={port}")
+    return run_job("pipeline", *TWO_MODELS, f"storage.root={root}", f"serving.port={port}")
 
 
 def test_one_command_leads_from_a_file_to_an_answered_request(first: Finished, root: Path) -> None:
@@ -39,6 +41,11 @@ def test_one_command_leads_from_a_file_to_an_answered_request(first: Finished, r
     assert result["rows"]["penguins"] == {"in": 344, "out": 344, "set_aside": {}}
     assert result["predictions"]["rows"] == {"in": 344, "out": 344, "set_aside": {}}
     assert not any(step["reused"] for step in result["steps"])
+    engines = {step["name"]: step["engine"] for step in result["steps"]}
+    assert engines["train-mlp"] == "Ray Train, 1 worker(s)"
+    assert engines["train-xgboost"] == "driver"
+    assert set(result["candidates"]) == {"xgboost", "mlp"}
+    assert result["model"]["candidate"] == "xgboost"
     assert Path(result["report"]).read_text().startswith("<!")
     predictions = pl.read_delta(result["predictions"]["uri"])
     assert predictions.height == 344
@@ -53,7 +60,7 @@ def test_nothing_is_left_running(first: Finished, port: int) -> None:
 
 
 def test_a_second_run_reuses_every_step_whose_inputs_did_not_change(first: Finished, root: Path, port: int) -> None:
-    again = run_job("pipeline", *ONE_MODEL, f"storage.root={root}", f"serving.port={port}")
+    again = run_job("pipeline", *TWO_MODELS, f"storage.root={root}", f"serving.port={port}")
     assert again.code == 0, again.said
     steps = {step["name"]: step for step in again.result["steps"]}
     assert {name for name, step in steps.items() if not step["reused"]} == {"start", "deploy", "requests"}

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -263,6 +264,7 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_the_revision_is_that_of_the_checkout_and_dirty_when_a_tracked_file_changed(tmp_path: Path) -> None:
     unknown = {"git.revision": "unknown", "git.dirty": "unknown"}
     assert git_tags(tmp_path) == unknown

@@ -78,8 +78,8 @@ def test_an_upload_that_fails_leaves_no_complete_folder(root: Storage, tmp_path:
 
 
 def test_a_root_that_can_be_written_is_left_as_it_was(root: Storage) -> None:
-    root.check_usable(submitted=False)
-    root.check_usable(submitted=False)
+    root.check_usable(several_machines=False)
+    root.check_usable(several_machines=False)
     assert storage.list_files(root.uri()) == []
 
 
@@ -117,7 +117,7 @@ def test_a_root_that_cannot_be_written_is_refused_in_one_line(below: str, tmp_pa
     (tmp_path / "file").write_text("")
     root = str(tmp_path / below)
     with pytest.raises(StorageError, match=r"cannot be written.*set storage.root") as caught:
-        Storage(root=root).check_usable(submitted=False)
+        Storage(root=root).check_usable(several_machines=False)
     assert str(caught.value).startswith(root)
     assert "\n" not in str(caught.value)
 
@@ -134,10 +134,10 @@ def test_a_root_that_cannot_be_written_is_refused_in_one_line(below: str, tmp_pa
 def test_a_submitted_job_needs_a_root_that_every_node_sees(root: str, shared: bool, allowed: bool, tmp_path: Path) -> None:  # noqa: FBT001
     made = Storage(root=root.format(tmp=tmp_path), shared=shared)
     if allowed:
-        made.check_usable(submitted=True)
+        made.check_usable(several_machines=True)
         return
     with pytest.raises(StorageError, match=r"every node shares.*s3://BUCKET.*storage.shared=true") as caught:
-        made.check_usable(submitted=True)
+        made.check_usable(several_machines=True)
     assert caught.value.exit_code == 2
 
 
@@ -172,7 +172,7 @@ def test_a_bucket_that_cannot_be_written_is_refused_in_one_line(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(StorageError, match="cannot be written") as caught:
-        Storage(root=f"{other_credentials}/x").check_usable(submitted=True)
+        Storage(root=f"{other_credentials}/x").check_usable(several_machines=True)
     assert str(caught.value).startswith("s3://")
     assert "\n" not in str(caught.value)
     assert "wrong-secret" not in str(caught.value)

@@ -53,7 +53,7 @@ def find_needs(modules: Iterable[str], uri: str) -> Needs:
         BundleError: when a module has no source file that another process could import.
     """
     files = _follow(modules, uri)
-    roots = {name.partition(".")[0] for path in files.values() for name in _imports(path)} | set(_ALWAYS)
+    roots = {name.partition(".")[0] for module, path in files.items() for name in _imports(path, module)} | set(_ALWAYS)
     owners = _owners()
     requires = [
         Requirement(package=owners[root][0], version=importlib.metadata.version(owners[root][0]), module=root)
@@ -98,18 +98,20 @@ def _follow(modules: Iterable[str], uri: str) -> dict[str, Path]:
         if path is None or path.suffix != ".py":
             raise BundleError(uri, f"module {name} has no source file that can be imported; move its classes to a module")
         files[name] = path
-        waiting += [found for found in _imports(path) if _same_package(found, name) and _is_followed(found)]
+        waiting += [found for found in _imports(path, name) if _same_package(found, name) and _is_followed(found)]
     return files
 
 
-def _imports(path: Path) -> list[str]:
-    """Dotted names of all modules that the source at `path` imports when it runs, anywhere in it."""
+def _imports(path: Path, module: str) -> list[str]:
+    """Dotted names of all modules that the source of `module` at `path` imports when it runs, anywhere in it."""
+    package = module if path.stem == "__init__" else module.rpartition(".")[0]
     names: list[str] = []
     for node in _running(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom):
+            source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names += [source, *(f"{source}.{alias.name}" for alias in node.names)]
     return [name for name in names if name.partition(".")[0] not in sys.stdlib_module_names]
 
 

@@ -2,8 +2,12 @@
 
 import logging
 import os
+import secrets
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from raypipe.core.config import config
 
@@ -18,12 +22,16 @@ class Cluster:
         temp_dir: Folder for a private cluster's session files; null takes Ray's own.
     """
 
-    num_cpus: int | None = None
-    object_store_gib: float = 1.0
+    num_cpus: Annotated[int, Field(ge=1)] | None = None
+    object_store_gib: Annotated[float, Field(ge=0.1)] = 1.0
     temp_dir: str | None = None
 
     def start(self) -> None:
-        """Connect to the cluster in ``RAY_ADDRESS``, else start a private one; nothing when already connected."""
+        """Connect to the cluster in ``RAY_ADDRESS``, else start a private one; nothing when already connected.
+
+        A private cluster takes only clients with the token of this user, as Ray does by default, unless
+        ``RAY_AUTH_MODE`` says otherwise: Ray listens on all interfaces.
+        """
         import ray
 
         if ray.is_initialized():
@@ -34,7 +42,7 @@ class Cluster:
         if os.environ.get("RAY_ADDRESS"):
             ray.init(**quiet)
         else:
-            os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+            _make_token()
             ray.init(
                 address="local",
                 num_cpus=self.num_cpus,
@@ -57,6 +65,17 @@ class Cluster:
         context.raise_original_map_exception = True
 
 
+def _make_token() -> None:
+    """Make this user's token before Ray does: Ray 2.60 writes a file that every user can read."""
+    if {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+
+
 def is_submitted() -> bool:
     """True in the driver of ``ray job submit``."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and bool(os.environ.get("RAY_ADDRESS"))
@@ -65,6 +84,11 @@ def is_submitted() -> bool:
 def is_connected() -> bool:
     """True when this process is connected to Ray; does not import Ray for the answer."""
     return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
+
+
+def num_nodes() -> int:
+    """Machines of the connected cluster that are alive."""
+    return sum(bool(node["Alive"]) for node in sys.modules["ray"].nodes())
 
 
 def stop() -> None:

@@ -133,6 +133,8 @@ def _as_override(override: Override, loader: ConfigLoader) -> str:
     line = str(override.input_line)
     if override.is_sweep_override():
         raise ConfigError([f"{line}: a sweep of several values; one run takes one value for each setting"])
+    if override.key_or_group.split(".")[0].split("/")[0] == "hydra":
+        raise ConfigError([f"{line}: Hydra's own settings have no effect here; raypipe composes and runs by itself"])
     if override.is_delete() or loader.get_group_options(override.key_or_group):
         return line
     return f"++{line.lstrip('+')}"

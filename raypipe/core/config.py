@@ -19,6 +19,8 @@ from raypipe.core.explain import dotted, explain
 from raypipe.core.naming import did_you_mean
 
 T = TypeVar("T")
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")]
+"""A name that becomes part of a path and of a registered model: letters, digits, "_", "-" and "."."""
 VersionName = Annotated[str, Field(coerce_numbers_to_str=True)]
 """A version number, an alias or ``latest``, as it is named in settings."""
 _MARK = "__raypipe_config__"

@@ -1,8 +1,12 @@
 """Digests: sha256 over canonical JSON, files, and the package sources that a step imports."""
 
 import hashlib
+import importlib
+import inspect
 import json
-from collections.abc import Iterable, Sequence
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import raypipe
+
+_LIBRARIES = ("numpy", "pyarrow", "polars", "ray", "scikit-learn", "torch", "xgboost-cpu", "xgboost")
 
 
 def digest_json(value: Any) -> str:
@@ -55,3 +61,28 @@ def digest_sources(packages: Iterable[str]) -> dict[str, str]:
             sha.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
         out[package] = sha.hexdigest()
     return out
+
+
+def digest_user_code(settings: Any) -> dict[str, str]:
+    """Sha256 of the source files of the user's own parts that `settings` (from `core.config.to_settings`) name."""
+    if isinstance(settings, (list, tuple)):
+        return {name: sha for value in settings for name, sha in digest_user_code(value).items()}
+    if not isinstance(settings, Mapping):
+        return {}
+    found = {name: sha for value in settings.values() for name, sha in digest_user_code(value).items()}
+    kind = settings.get("_type_")
+    if isinstance(kind, str) and not kind.startswith("raypipe."):
+        module = importlib.import_module(kind.rpartition(".")[0])
+        found[module.__name__] = digest_file(Path(inspect.getfile(module)))
+    return found
+
+
+def environment() -> dict[str, dict[str, str]]:
+    """Versions of the libraries that decide numbers, and the platform."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"libraries": found, "platform": {"machine": platform.machine(), "python": platform.python_version()}}

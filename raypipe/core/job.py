@@ -82,7 +82,7 @@ def run_job(name: str, cls: type[T], main: Callable[[T, JobRecord], None], argv:
             return EXIT_OK
         plain = compose.to_plain(cfg)
         record.settings = compose.redacted(cfg)
-        allowed = plain.get("core", {}).get("allowed_targets", [])
+        allowed = (plain.get("core") or {}).get("allowed_targets") or []
         main(build(plain, cls, allowed=allowed), record)
     except RaypipeError as caught:
         error, record.exit_code = caught, caught.exit_code

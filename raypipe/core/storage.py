@@ -46,16 +46,16 @@ class Storage:
         """URI of something under the root; an absolute path when the root is local."""
         return join(self.root if is_remote(self.root) else str(Path(self.root).absolute()), *parts)
 
-    def check_usable(self, *, submitted: bool) -> None:
-        """Refuse a root that cannot be written, or one that a submitted job's nodes would not share.
+    def check_usable(self, *, several_machines: bool) -> None:
+        """Refuse a root that cannot be written, or one that several machines (of a submitted job, say) would not share.
 
         Raises:
             StorageError: with the way out.
         """
-        if submitted and not is_remote(self.root) and not (self.shared and Path(self.root).is_absolute()):
+        if several_machines and not is_remote(self.root) and not (self.shared and Path(self.root).is_absolute()):
             raise StorageError(
                 self.root,
-                "a submitted job needs a storage root that every node shares",
+                "a submitted job, or a cluster of several nodes, needs a storage root that every node shares",
                 "set storage.root=s3://BUCKET/PATH, or an absolute mounted path with storage.shared=true",
             )
         probe = self.uri(f".probe-{uuid.uuid4().hex}")

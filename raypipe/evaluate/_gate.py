@@ -138,10 +138,11 @@ class Gate:
             ConfigError: when `metric` is not one of this kind of target.
             ValueError: when there is a champion to be compared with and no comparison of the gate's metric.
         """
-        if report.candidate_digest == report.champion_digest:
-            return Promote(reason="already the champion")
         metric = self.deciding_metric(report.evaluation.target.kind)
         findings = [self._against_minimum(report, metric)]
+        if report.candidate_digest == report.champion_digest:
+            found = findings[0]
+            return found if isinstance(found, Hold) else Promote(reason="already the champion")
         if report.champion_overlap is not None:
             findings.append(Hold(reason=f"no fair comparison with the champion: {report.champion_overlap}"))
         elif report.champion_digest is not None:

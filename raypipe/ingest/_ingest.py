@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from raypipe.contract import Contract
 from raypipe.core.config import config, to_settings
-from raypipe.core.digest import digest_json
+from raypipe.core.digest import digest_json, digest_sources, digest_user_code
 from raypipe.core.errors import ContractViolation, DuplicateKeys
 from raypipe.core.fragments import map_fragments
 from raypipe.core.quarantine import SCHEMA as QUARANTINE
@@ -28,6 +28,7 @@ from raypipe.sources import BROKEN, ROW, Fragment, Source
 from raypipe.tables import Part, TableRef, Tables, write_part
 
 ROWS_PER_PART = 131_072
+_CODE = ("contract", "ingest", "sources")
 _EXAMPLE_LENGTH = 200
 
 
@@ -123,7 +124,8 @@ def _digest(spec: TableSpec, fragments: Sequence[Fragment]) -> str:
         "settings": to_settings(spec.source),
         "contract": spec.contract.digest,
     }
-    return digest_json({**settings, "fragments": [f.sha256 for f in fragments], "rows_per_part": ROWS_PER_PART})
+    code = {**digest_sources(_CODE), **digest_user_code(settings)}
+    return digest_json({**settings, "code": code, "fragments": [f.sha256 for f in fragments], "rows": ROWS_PER_PART})
 
 
 def _is_current(ref: TableRef | None, digest: str) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import field
 
 from raypipe.core.cluster import Cluster
-from raypipe.core.config import VersionName, config
+from raypipe.core.config import Name, VersionName, config
 from raypipe.core.storage import Storage
 from raypipe.evaluate import Evaluator, Gate
 from raypipe.features import FeatureSet, FeatureSpec
@@ -37,7 +37,7 @@ class Data:
         tables: Where the rows of each table come from and what they must be.
     """
 
-    tables: dict[str, TableSpec]
+    tables: dict[Name, TableSpec]
 
 
 @config
@@ -103,14 +103,14 @@ class Experiment:
         core: Rules of the configuration itself.
     """
 
-    name: str
+    name: Name
     data: Data
     task: Task
     split: Split
     features: dict[str, FeatureSpec | None]
     model: Model
     trainer: Trainer = Trainer()
-    candidates: dict[str, Candidate | None] = field(default_factory=dict)
+    candidates: dict[Name, Candidate | None] = field(default_factory=dict)
     evaluator: Evaluator = Evaluator()
     gate: Gate = Gate()
     evaluate: Judged = Judged()
@@ -125,6 +125,8 @@ class Experiment:
 
     def plan(self) -> Plan:
         """The checked task; raises before any cluster is started."""
+        self.evaluator.main_metric(self.task.kind)
+        self.gate.deciding_metric(self.task.kind)
         wanted = {name: spec for name, spec in self.features.items() if spec is not None}
         features = FeatureSet(derive=self.task.derive, features=wanted)
         return make_plan(self.task, self.split, features, self.data.tables, slices=self.evaluator.slices)

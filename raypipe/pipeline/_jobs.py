@@ -76,7 +76,7 @@ def run_score(run: Experiment, record: JobRecord) -> None:
 
 
 def run_deploy(run: Experiment, record: JobRecord) -> None:
-    """Deploy a registered version; on a cluster of its own the job stays with the endpoint until it is interrupted."""
+    """Deploy a registered version; with ``deploy.keep=true`` the job stays with the endpoint until it is interrupted."""
     session = _session.open_session(run, record.settings, serving=True)
     version = session.registry.resolve(run.name, run.deploy.model)
     deployed = _live.go_live(session, version)

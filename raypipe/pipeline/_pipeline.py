@@ -12,6 +12,7 @@ from raypipe.pipeline._judge import choose, metrics_of
 from raypipe.pipeline._session import Session
 from raypipe.prepare import Prepared
 from raypipe.registry import ui_command
+from raypipe.serve import Deployed
 
 
 def run_pipeline(run: Experiment, record: JobRecord) -> None:
@@ -39,22 +40,23 @@ def run_pipeline(run: Experiment, record: JobRecord) -> None:
         rows={**{name: t.rows.to_dict() for name, t in ingested.items()}, "prepared": prepared.rows.to_dict()},
         report=report_uri,
     )
+    deployed: Deployed | None = None
     if isinstance(outcome.verdict.decision, Promote):
-        record.finish(**_use(session, outcome, prepared))
+        deployed = _live.go_live(session, outcome.version)
+        record.finish(**_use(session, outcome, deployed, prepared))
     _session.show_steps(session.steps.done, time.monotonic() - started)
     say(f"report: {report_uri}")
     say(f"runs:   {ui_command(run.tracking, run.storage)}")
     held = not isinstance(outcome.verdict.decision, Promote)
     record.finish(hold=held, steps=[step.to_dict() for step in session.steps.done])
+    if deployed is not None and run.deploy.keep:
+        _live.stay(deployed)
 
 
-def _use(session: Session, outcome: _promote.Outcome, prepared: Prepared) -> dict[str, Any]:
-    """Deploy the version, ask it, and score with it."""
-    deployed = _live.go_live(session, outcome.version)
+def _use(session: Session, outcome: _promote.Outcome, deployed: Deployed, prepared: Prepared) -> dict[str, Any]:
+    """Ask the endpoint, and score with the version behind it."""
     requests = _live.ask_endpoint(session, deployed, outcome.version, prepared)
     scored = _live.score(session, _session.scored_tables(session), outcome.version)
-    if session.run.deploy.keep:
-        _live.stay(deployed)
     return {
         "endpoint": deployed.to_dict(),
         "requests": requests.to_dict(),

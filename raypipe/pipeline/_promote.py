@@ -1,5 +1,6 @@
 """From evaluated candidates to a registered version, the gate's decision, and the report."""
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ from typing import Any
 from raypipe.core.config import to_settings
 from raypipe.core.console import say
 from raypipe.core.digest import digest_json
-from raypipe.core.storage import download_folder, exists, write_bytes
+from raypipe.core.storage import download_folder, exists, is_remote, write_bytes
 from raypipe.evaluate import (
     METRICS,
     CandidateFacts,
@@ -47,10 +48,13 @@ class Outcome:
 def register(session: Session, trained: TrainedBundle, prepared: Prepared) -> ModelVersion:
     """The registered version of a trained bundle; found by digest when it is there."""
     tags = {f"table.{name}": f"{name}@{version}" for name, version in prepared.tables.items()}
+    tags["candidate"] = trained.candidate
     folder = download_folder(trained.bundle_uri)
-    return session.registry.register(
-        session.run.name, folder, run_id=trained.run_id, tags={**tags, "candidate": trained.candidate}
-    )
+    try:
+        return session.registry.register(session.run.name, folder, run_id=trained.run_id, tags=tags)
+    finally:
+        if is_remote(trained.bundle_uri):
+            shutil.rmtree(folder)
 
 
 def gate(session: Session, trained: TrainedBundle, prepared: Prepared, test: Evaluation) -> Outcome:

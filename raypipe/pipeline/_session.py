@@ -9,13 +9,14 @@ from raypipe.core import cluster
 from raypipe.core.config import to_settings
 from raypipe.core.console import headline, say, table
 from raypipe.core.rows import RowCounts
+from raypipe.core.storage import join
 from raypipe.evaluate import METRICS, Evaluation
 from raypipe.ingest import Ingested, ingest_tables
 from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._judge import evaluate_bundle
 from raypipe.pipeline._steps import Step, Steps, fingerprint
 from raypipe.pipeline._train import TrainedBundle, train_candidate, training_fingerprint
-from raypipe.prepare import Plan, Prepared, prepare, prepared_digest
+from raypipe.prepare import MANIFEST, Plan, Prepared, prepare, prepared_digest
 from raypipe.registry import Registry, tracking_uri
 from raypipe.serve import prepare_environment
 from raypipe.tables import TableRef, Tables
@@ -58,7 +59,7 @@ def open_session(run: Experiment, settings: Mapping[str, Any], *, serving: bool 
     """
     plan = run.plan()
     tracking_uri(run.tracking, run.storage)
-    run.storage.check_usable(submitted=cluster.is_submitted())
+    run.storage.check_usable(several_machines=cluster.is_submitted())
     run = _with_absolute_root(run)
     if serving:
         prepare_environment(run.serving)
@@ -70,6 +71,7 @@ def open_session(run: Experiment, settings: Mapping[str, Any], *, serving: bool 
 def _start(run: Experiment) -> tuple[Mapping[str, Any], str, bool]:
     connected = cluster.is_connected()
     run.ray.start()
+    run.storage.check_usable(several_machines=cluster.num_nodes() > 1)
     return {}, "connected already" if connected else "a cluster for this job", connected
 
 
@@ -127,9 +129,12 @@ def prepare_data(session: Session, tables: Mapping[str, TableRef]) -> Prepared:
         inputs={name: tables[name].label for name in plan.tables} | {"digest": digest},
         packages=(),
     )
-    step = session.steps.cached(
-        "prepare", parts, lambda: {"uri": prepare(plan, tables, run.storage, run.joins).uri}, engine=DATA
-    )
+
+    def work() -> Mapping[str, Any]:
+        uri = prepare(plan, tables, run.storage, run.joins).uri
+        return {"uri": uri, "manifest": join(uri, MANIFEST)}
+
+    step = session.steps.cached("prepare", parts, work, engine=DATA, output="manifest")
     prepared = Prepared.open(step.result["uri"])
     _show_prepared(prepared)
     return prepared
@@ -144,7 +149,8 @@ def train(session: Session, name: str, candidate: Candidate, prepared: Prepared)
             session.run, name, candidate, plan=session.plan, prepared=prepared, settings=session.settings
         ).to_dict()
 
-    parts = training_fingerprint(candidate, prepared)
+    tracked = {"tracking": tracking_uri(session.run.tracking, session.run.storage)}
+    parts = {**training_fingerprint(candidate, prepared), **tracked}
     step = session.steps.cached(f"train-{name}", parts, work, engine=engine, output="bundle_uri")
     return TrainedBundle.from_dict(step.result)
 
@@ -154,7 +160,7 @@ def evaluate(session: Session, name: str, trained: TrainedBundle, prepared: Prep
     parts = fingerprint(
         settings=to_settings(session.run.evaluator),
         inputs={"bundle": trained.digest, "prepared": prepared.digest},
-        packages=("bundle", "evaluate", "features", "models", "score"),
+        packages=("bundle", "contract", "core", "evaluate", "expressions", "features", "models", "prepare", "score"),
     )
 
     def work() -> Mapping[str, Any]:

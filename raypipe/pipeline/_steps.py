@@ -5,22 +5,16 @@ imports, the versions of the libraries that decide numbers, and the platform. It
 be named.
 """
 
-import importlib
-import inspect
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from raypipe.core.compose import flat
 from raypipe.core.console import headline, say
-from raypipe.core.digest import digest_file, digest_sources
+from raypipe.core.digest import digest_json, digest_sources, digest_user_code, environment
 from raypipe.core.storage import Storage, exists, read_json, write_json
 
-_LIBRARIES = ("numpy", "pyarrow", "polars", "ray", "torch", "xgboost-cpu", "xgboost")
 _MAX_REASONS = 3
 _LONG_TEXT = 40
 
@@ -58,9 +52,8 @@ def fingerprint(*, settings: Any, inputs: Mapping[str, Any], packages: Sequence[
     return {
         "settings": settings,
         "inputs": dict(inputs),
-        "code": {**digest_sources(packages), **_user_code(settings)},
-        "libraries": _versions(),
-        "platform": {"machine": platform.machine(), "python": platform.python_version()},
+        "code": {**digest_sources(packages), **digest_user_code(settings)},
+        **environment(),
     }
 
 
@@ -91,7 +84,8 @@ class Steps:
         """
         uri = self._storage.uri("steps", self._experiment, f"{name}.json")
         before = read_json(uri) if exists(uri) else None
-        reason = "first run" if before is None else _difference(before["parts"], parts)
+        digest = digest_json(parts)
+        reason = "first run" if before is None else _difference(before["parts"], parts) if before["digest"] != digest else ""
         if before is not None and output and not exists(before["result"][output]):
             reason = f"its output {before['result'][output]} is gone"
         if before is not None and not reason:
@@ -101,7 +95,7 @@ class Steps:
         say(f"  runs because: {reason}")
         started = time.monotonic()
         result = dict(work())
-        write_json(uri, {"parts": dict(parts), "result": result})
+        write_json(uri, {"digest": digest, "parts": dict(parts), "result": result})
         seconds = time.monotonic() - started
         return self._add(Step(name=name, engine=engine, reused=False, reason=reason, seconds=seconds, result=result))
 
@@ -121,11 +115,9 @@ class Steps:
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Which parts of a fingerprint changed, in words; "" when none did."""
+    """Which parts of a fingerprint changed, in words."""
     old, new = flat(before), flat(now)
     changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-    if not changed:
-        return ""
     texts = [_change(key, old.get(key), new.get(key)) for key in changed[:_MAX_REASONS]]
     more = f" and {len(changed) - _MAX_REASONS} more" if len(changed) > _MAX_REASONS else ""
     return "changed: " + ", ".join(texts) + more
@@ -136,27 +128,3 @@ def _change(key: str, old: Any, new: Any) -> str:
     if key.startswith("code.") or max(len(str(old)), len(str(new))) > _LONG_TEXT:
         return name.replace("code.", "code of ")
     return f"{name} {old} -> {new}"
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _user_code(settings: Any) -> dict[str, str]:
-    """Sha256 of the files of the user's own parts named in `settings`."""
-    if isinstance(settings, Mapping):
-        found = {k: v for value in settings.values() for k, v in _user_code(value).items()}
-        target = settings.get("_type_")
-        if isinstance(target, str) and not target.startswith("raypipe."):
-            module = importlib.import_module(target.rpartition(".")[0])
-            found[module.__name__] = digest_file(Path(inspect.getfile(module)))
-        return found
-    if isinstance(settings, (list, tuple)):
-        return {k: v for value in settings for k, v in _user_code(value).items()}
-    return {}

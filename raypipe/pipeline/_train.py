@@ -123,7 +123,6 @@ def _threshold(model: FittedModel, prepared: Prepared) -> float | None:
 def _bundle(run: Experiment, plan: Plan, prepared: Prepared, *, model: FittedModel, threshold: float | None) -> Bundle:
     shaping = [prepared.times[split][1] for split in ("train", "validation") if split in prepared.times]
     meta = {
-        "experiment": run.name,
         "key": list(plan.key),
         "tables": dict(prepared.tables),
         "features": prepared.features.digest,

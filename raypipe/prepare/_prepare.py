@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from raypipe.core.config import to_settings
-from raypipe.core.digest import digest_json, digest_sources
+from raypipe.core.digest import digest_json, digest_sources, digest_user_code, environment
 from raypipe.core.errors import EmptySplit, LabelError
 from raypipe.core.fragments import map_fragments, share
 from raypipe.core.storage import Storage, arrow_filesystem, exists, join, path_of, write_bytes, write_json
@@ -35,7 +35,8 @@ def prepared_digest(plan: Plan, tables: Mapping[str, TableRef]) -> str:
     """What prepared data is a function of: table versions and contents, task, split, features, and our code."""
     versions = {name: [tables[name].version, tables[name].facts.get("digest", "")] for name in plan.tables}
     settings = [to_settings(part) for part in (plan.task, plan.split, plan.features, plan.inputs, plan.key, plan.kept)]
-    return digest_json({"tables": versions, "settings": settings, "code": digest_sources(_CODE)})
+    code = {**digest_sources(_CODE), **digest_user_code(settings)}
+    return digest_json({"tables": versions, "settings": settings, "code": code, **environment()})
 
 
 def prepare(plan: Plan, tables: Mapping[str, TableRef], storage: Storage, joins: Joins) -> Prepared:
