@@ -7,11 +7,11 @@ largest beside it. ``python -m benchmarks --only NAME`` runs one.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from benchmarks._demo import demo
-from benchmarks._figure import RESULTS, Figure
+from benchmarks._figure import PAGE, RESULTS, ROOT, Figure
 from benchmarks._leak import leak
 from benchmarks._overhead import overhead
 
@@ -30,9 +30,27 @@ def main() -> int:
             known[figure.name] = figure.to_dict()
             missed |= figure.met is False
             print(f"{figure.name}: {figure.value:.4g} {figure.unit} (goal {figure.goal}, {figure.against})")
+            for part, value in figure.detail.items():
+                print(f"  {part}: {value}")
             RESULTS.write_text(json.dumps([known[key] for key in sorted(known)], indent=2) + "\n")
-    print(f"written to {RESULTS.relative_to(Path.cwd()) if RESULTS.is_relative_to(Path.cwd()) else RESULTS}")
+            PAGE.write_text(page([known[key] for key in sorted(known)]))
+    print(f"written to {RESULTS.relative_to(ROOT)} and {PAGE.relative_to(ROOT)}")
     return int(missed)
+
+
+def page(figures: Sequence[Mapping[str, Any]]) -> str:
+    """The figures as a page to read."""
+    lines = ["# Measured figures", "", "Written by `make bench`. Times are of the machine named with each figure.", ""]
+    for found in figures:
+        met = {True: "met", False: "missed", None: "no goal"}[found["met"]]
+        lines += [f"## {found['name']}: {found['value']:.4g} {found['unit']}", ""]
+        lines += [
+            f"{found['against']}. Goal: {found['goal']} ({met}). `{found['command']}`, {found['machine']}, {found['date']}.",
+            "",
+        ]
+        lines += [f"- {part}: {value}" for part, value in found["detail"].items()]
+        lines += [""] if found["detail"] else []
+    return "\n".join(lines).rstrip() + "\n"
 
 
 if __name__ == "__main__":

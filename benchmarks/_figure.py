@@ -13,6 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
+PAGE = ROOT / "benchmarks" / "results.md"
 
 
 def machine() -> str:

@@ -297,6 +297,7 @@ def test_the_cause_is_one_line_for_our_errors_and_a_traceback_for_others() -> No
 
 def test_a_port_in_use_is_refused_before_a_cluster_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv(ENABLED, raising=False)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
