@@ -188,6 +188,12 @@ def test_training_before_ingest_says_which_command_comes_first(tmp_path: Path) -
     assert "jobs/ingest.py" in refused["error"]["message"]
 
 
+def test_an_unknown_option_is_said_in_the_result_line() -> None:
+    code, refused = run("train", "--foo", "experiment=flights")
+    assert (code, refused["error"]["type"]) == (2, "ConfigError")
+    assert "--foo" in refused["error"]["message"]
+
+
 def test_a_wrong_setting_ends_with_exit_code_2_and_leaves_the_cluster_alone() -> None:
     before = cluster.is_connected()
     code, refused = run("train", "experiment=flights", "trainer.num_workers=four")

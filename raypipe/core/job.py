@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from omegaconf import OmegaConf
 from ray.exceptions import RayTaskError
@@ -28,7 +28,7 @@ from ray.exceptions import RayTaskError
 from raypipe.core import cluster, compose
 from raypipe.core.config import build
 from raypipe.core.console import console, say
-from raypipe.core.errors import RaypipeError
+from raypipe.core.errors import ConfigError, RaypipeError
 
 T = TypeVar("T")
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_HOLD = 0, 1, 2, 3
@@ -71,11 +71,11 @@ def job(name: str, cls: type[T]) -> Callable[[Callable[[T, JobRecord], None]], C
 def run_job(name: str, cls: type[T], main: Callable[[T, JobRecord], None], argv: Sequence[str]) -> int:
     """Run `main` as job `name`; returns the exit code."""
     started = time.monotonic()
-    arguments = _parse(name, argv)
     _importable_from_cwd()
     record, own_cluster = JobRecord(job=name, settings={}), not cluster.is_connected()
     error: BaseException | None = None
     try:
+        arguments = _parse(name, argv)
         cfg = compose.compose(name, arguments.overrides, conf_dir=arguments.config_dir)
         if arguments.cfg:
             print(OmegaConf.to_yaml(cfg), end="")  # noqa: T201  # this is the answer to --cfg
@@ -100,8 +100,15 @@ def run_job(name: str, cls: type[T], main: Callable[[T, JobRecord], None], argv:
     return record.exit_code
 
 
+class _Parser(argparse.ArgumentParser):
+    """Wrong options end as every other wrong setting: one line, exit code 2 and the JSON line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError([f"{message} (--help says more)"])
+
+
 def _parse(name: str, argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"raypipe {name}",
         description=f"Run job {name}. Every setting is a Hydra override: group=option or setting=value.",
         epilog="Settings are described in docs/config.md; --cfg prints those of this command.",
