@@ -1,13 +1,20 @@
 """Work over fragments on Ray: order, errors with their type and facts, and results that stay off the driver."""
 
 import os
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayTaskError, WorkerCrashedError
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raypipe.core.errors import DuplicateKeys, InputError, RaypipeError
 from raypipe.core.fragments import map_fragments, share
@@ -17,8 +24,6 @@ FACTS = ("planes", ("tailnum",), 3, "tailnum=N1")
 
 
 def slow_for_early_ones(item: int) -> tuple[int, int]:
-    import time
-
     time.sleep(0.2 if item == 0 else 0)
     return item, os.getpid()
 
@@ -104,3 +109,113 @@ def test_a_worker_that_dies_once_is_replaced(tmp_path: Path) -> None:
 
     assert list(map_fragments(die_once, [0, 1, 2], title="t")) == [0, 1, 2]
     assert marker.exists()
+
+
+def test_a_worker_that_always_dies_is_an_error_after_four_times(tmp_path: Path) -> None:
+    tries = tmp_path / "tries"
+
+    def die(item: int) -> None:
+        with tries.open("a") as file:
+            file.write("x")
+        os._exit(1)
+
+    with pytest.raises(WorkerCrashedError):
+        list(map_fragments(die, [0], title="t"))
+    assert tries.read_text() == "xxxx"
+
+
+def test_an_exception_is_not_tried_again(tmp_path: Path) -> None:
+    tries = tmp_path / "tries"
+
+    def fail(item: int) -> None:
+        with tries.open("a") as file:
+            file.write("x")
+        raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        list(map_fragments(fail, [0], title="t"))
+    assert tries.read_text() == "x"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Work that is heavy to unpack, and counts on each worker how often that is done."""
+
+    folder: Path
+    vocabulary: Any = field(default_factory=lambda: np.arange(1_000_000))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        (self.folder / f"{os.getpid()}-{time.time_ns()}").touch()
+
+    def __call__(self, item: int) -> tuple[int, int]:
+        return int(self.vocabulary[item]), os.getpid()
+
+
+def test_work_is_unpacked_once_a_worker(tmp_path: Path) -> None:
+    done = list(map_fragments(Counts(folder=tmp_path), list(range(20)), title="t"))
+    assert [value for value, _ in done] == list(range(20))
+    unpacked = Counter(int(path.name.split("-")[0]) for path in tmp_path.iterdir())
+    assert unpacked == Counter({pid for _, pid in done})
+
+
+def test_the_next_call_has_its_own_work() -> None:
+    for added in range(3):
+        assert list(map_fragments(lambda n, added=added: n + added, [0, 1], title="t")) == [added, added + 1]
+
+
+def test_what_comes_back_may_be_changed() -> None:
+    (array,) = map_fragments(np.ones, [50_000], title="t")
+    array += 1
+    assert array.sum() == 100_000
+
+
+def test_work_and_results_that_cannot_be_pickled_are_errors() -> None:
+    lock = threading.Lock()
+    with pytest.raises(TypeError, match="lock"):
+        list(map_fragments(lambda _: lock.locked(), [0], title="t"))
+    with pytest.raises(RayTaskError, match="lock"):
+        list(map_fragments(lambda _: threading.Lock(), [0], title="t"))
+
+
+def test_tasks_ahead_of_the_caller_are_bounded(tmp_path: Path) -> None:
+    results = map_fragments(lambda n: (tmp_path / str(n)).touch(), list(range(50)), title="t")
+    next(results)
+    time.sleep(1)
+    assert len(list(tmp_path.iterdir())) == 8  # four for each of the two CPUs
+    list(results)
+    assert len(list(tmp_path.iterdir())) == 50
+
+
+def test_nothing_runs_any_more_after_an_error(tmp_path: Path) -> None:
+    def write_on(item: int) -> None:
+        if item == 0:
+            while not (tmp_path / "1").exists():
+                time.sleep(0.01)
+            raise DuplicateKeys(*FACTS)
+        for _ in range(500):
+            (tmp_path / str(item)).write_text(str(time.time_ns()))
+            time.sleep(0.01)
+
+    with pytest.raises(DuplicateKeys):
+        list(map_fragments(write_on, list(range(6)), title="t"))
+    written = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    time.sleep(0.3)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == written
+
+
+def test_a_call_from_a_full_placement_group_ends() -> None:
+    group = placement_group([{"CPU": 1}])
+    inside = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
+
+    @ray.remote(num_cpus=1, scheduling_strategy=inside)
+    class Caller:
+        def call(self) -> list[int]:
+            return list(map_fragments(refuse_one, [0, 2, 3], title="t"))
+
+    caller = Caller.remote()
+    try:
+        assert ray.get(caller.call.remote(), timeout=60) == [0, 2, 3]
+    finally:
+        ray.kill(caller)
+        remove_placement_group(group)

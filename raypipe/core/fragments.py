@@ -1,10 +1,13 @@
-"""Work over fragments: the rows of the Ray Dataset are pieces of work, and each task reads, works and writes its own.
+"""Work over fragments: small descriptions of work go to Ray tasks, and each task reads, works and writes its own.
 
-Nothing big crosses the object store and the driver sees only small results, while Ray Data keeps its scheduling,
-retries and back-pressure. Every bulk step of raypipe (ingest, prepare, evaluate, score) is one call of `map_fragments`.
+Nothing big crosses the object store and the driver sees only small results. Every bulk step of raypipe (ingest,
+prepare, evaluate, score) is one call of `map_fragments`. Why these are Ray tasks and not rows of a Ray Dataset:
+docs/decisions/0003-fragments-as-rows.md.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,29 +19,50 @@ from raypipe.core.errors import RaypipeError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_AHEAD_PER_CPU = 4
+"""Tasks ahead of the result that is taken next: while a slow one is at the front, the others keep the CPUs busy."""
+
+_STOP_S = 10
+"""How long a call that ends early waits for its running tasks to stop."""
+
+# SPREAD leaves the caller's placement group: all its CPUs may be taken, by the caller itself, for as long as it waits.
+_OPTIONS = {"num_cpus": 1, "max_retries": 3, "retry_exceptions": False, "scheduling_strategy": "SPREAD"}
+
+_unpacked: dict[str, Callable[[Any], Any]] = {}
+"""On a worker: the work of the latest call, unpacked once for all its items."""
+
 
 def map_fragments(work: Callable[[Item], Result], items: Sequence[Item], *, title: str) -> Iterator[Result]:
-    """Run `work` on every item as a Ray Data task; yields the results in the order of `items`.
+    """Run `work` on every item as a Ray task; yields the results in the order of `items`.
+
+    The work goes to the object store once and is unpacked once a worker, so it may hold vocabularies and models. The
+    tasks ahead of the caller are bounded by the CPUs of the cluster, counted anew for each result. A task whose worker
+    or node dies runs again, up to three times. An error, or a caller that stops early, stops what still runs.
 
     Args:
-        work: A picklable function; runs on Ray workers, at most one item at a time each.
+        work: A picklable function that keeps nothing of earlier items; workers run it on one item at a time.
         items: Small picklable descriptions of work, for example one file each.
         title: What the progress bar says.
 
     Raises:
         RaypipeError: what `work` raised, as it was raised, without Ray's wrapping and log lines.
         ray.exceptions.RayTaskError: for any other exception, with the worker's traceback.
+        ray.exceptions.WorkerCrashedError: when the worker of an item died each time.
     """
     if not items:
         return
-    import ray.data
+    import ray
 
-    blocks = [{"item": cloudpickle.dumps(item)} for item in items]
-    dataset = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map(_Apply(work))
-    with bar(title, len(items)) as progress:
-        for row in dataset.iter_rows():
+    task = ray.remote(_run).options(**_OPTIONS)
+    shipped = ray.put(work)
+    waiting = deque(items)
+    with bar(title, len(items)) as progress, _stopped_at_the_end() as ahead:
+        while waiting or ahead:
+            while waiting and len(ahead) < _num_ahead():
+                ahead.append(task.remote((shipped, waiting.popleft())))
+            outcome = cloudpickle.loads(ray.get(ahead[0]))
+            ahead.popleft()
             progress.advance()
-            outcome = cloudpickle.loads(row["result"])
             if outcome.error is not None:
                 raise outcome.error
             yield outcome.value
@@ -55,7 +79,7 @@ def share(works: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
     """
     import ray
 
-    task = ray.remote(_attempt_apart).options(num_returns=2)
+    task = ray.remote(_attempt_apart).options(num_returns=2, **_OPTIONS)
     refs = {name: task.remote(work) for name, work in works.items()}
     for _, failed in refs.values():
         error = ray.get(failed)
@@ -84,14 +108,35 @@ def _attempt_apart(work: Callable[[], Any]) -> tuple[Any, RaypipeError | None]:
     return outcome.value, outcome.error
 
 
-class _Apply:
-    """Unpack an item, work, pack the result."""
+def _run(parcel: tuple[Any, Any]) -> bytes:
+    """On a worker: the packed outcome; bytes are copied out of the object store, so no result holds its memory."""
+    import ray
 
-    def __init__(self, work: Callable[[Any], Any]) -> None:
-        self._work = cloudpickle.dumps(work)
+    shipped, item = parcel
+    name = shipped.hex()
+    if name not in _unpacked:
+        _unpacked.clear()
+        _unpacked[name] = ray.get(shipped)
+    packed: bytes = cloudpickle.dumps(_attempt(lambda: _unpacked[name](item)))
+    return packed
 
-    def function(self, row: dict[str, Any]) -> dict[str, Any]:
-        work, item = cloudpickle.loads(self._work), cloudpickle.loads(row["item"])
-        return {"result": cloudpickle.dumps(_attempt(lambda: work(item)))}
 
-    __call__ = function
+def _num_ahead() -> int:
+    import ray
+
+    return _AHEAD_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 0)))  # none yet where the first node is to come
+
+
+@contextmanager
+def _stopped_at_the_end() -> Iterator[deque[Any]]:
+    """Tasks whose results are not taken yet; those left at the end are cancelled, so that none writes after that."""
+    import ray
+
+    ahead: deque[Any] = deque()
+    try:
+        yield ahead
+    finally:
+        if ahead and ray.is_initialized():
+            for ref in ahead:
+                ray.cancel(ref, force=False)
+            ray.wait(list(ahead), num_returns=len(ahead), timeout=_STOP_S, fetch_local=False)
