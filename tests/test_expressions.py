@@ -89,14 +89,33 @@ def test_an_expression_gives_this_column(text: str, expected: list[Any]) -> None
         ("x := 3", "syntax error", 2),
         ("'\\d' == a", "syntax error", 0),
         ("__import__('os')", "unknown function __import__", 0),
-        ("1 + minute(x)", "unknown function minute; did you mean minutes?", 4),
+        ("1 + minuts(x)", "unknown function minuts; did you mean minutes or minute?", 4),
+        ("1 + zzz(x)", "unknown function zzz (functions: is_null, coalesce, ", 4),
         ("a.b", "Attribute is not in the grammar", 0),
         ("'é' + a.b", "Attribute is not in the grammar", 6),
         ("a.lower()", "methods are not in the grammar", 0),
         ("1 + a[0]", "Subscript is not in the grammar", 4),
         ("[x for x in y]", "ListComp is not in the grammar", 0),
         ("lambda: 1", "Lambda is not in the grammar", 0),
-        ("a if b else c", "IfExp is not in the grammar", 0),
+        ("a if b", "syntax error: expected 'else' after 'if' expression", 0),
+        ("a if b is c else d", "`is` is not in the grammar", 5),
+        ("a if None else b", "None stands for null as a value of `a if condition else b` only; ask with is_null(x)", 5),
+        ("a == None", "None stands for null", 5),
+        ("coalesce(a, None)", "None stands for null", 12),
+        ("...", "Ellipsis is not a number, text or boolean", 0),
+        ("contains(a, b)", "contains: expected a text literal, such as 'AA'", 12),
+        ("contains(a, '')", "contains: expected a text literal that is not empty", 12),
+        ("contains(a, lower('B'))", "contains: expected a text literal", 12),
+        ("replace(a, 'b', 1)", "replace: expected a text literal", 16),
+        ("replace(a, '', 'b')", "replace: expected a text literal that is not empty", 11),
+        ("substr(a, b, 1)", "substr: expected a whole number from -1000000 to 1000000 as a literal", 10),
+        ("substr(a, True, 1)", "substr: expected a whole number from -1000000 to 1000000 as a literal", 10),
+        ("substr(a, -1000001, 1)", "substr: expected a whole number from -1000000", 10),
+        ("substr(a, 1, -1)", "substr: expected a literal length from 0 to 1000000", 13),
+        ("substr(a, 1, 1000001)", "substr: expected a literal length from 0 to 1000000", 13),
+        ("hour(t, zone)", "hour: expected the zone as a text literal, such as 'America/New_York'", 8),
+        ("hour(t, 'America/New_Yrk')", "unknown time zone 'America/New_Yrk'; did you mean America/New_York", 8),
+        ("date(t, '../../etc/passwd')", "unknown time zone '../../etc/passwd'", 8),
         ("f'{a}'", "JoinedStr is not in the grammar", 0),
         ("a ** 2", "operator Pow is not in the grammar", 0),
         ("a @ b", "operator MatMult is not in the grammar", 0),
@@ -107,11 +126,13 @@ def test_an_expression_gives_this_column(text: str, expected: list[Any]) -> None
         ("a in []", "`in` takes a list of literals", 5),
         ("a in [-'b']", "`-` needs a number", 6),
         ("1 < a in [1]", "`in` cannot be chained", 0),
-        ("hours(1, 2)", "hours takes 1 argument", 0),
-        ("hours(x=1)", "hours takes 1 argument", 0),
-        ("coalesce(a)", "coalesce takes 2 to 20 arguments", 0),
+        ("hours(1, 2)", "hours takes 1 argument: hours(n)", 0),
+        ("hours(x=1)", "hours takes 1 argument: hours(n)", 0),
+        ("hour()", "hour takes 1 to 2 arguments: hour(t, 'zone')", 0),
+        ("substr(a, 1)", "substr takes 3 arguments: substr(text, start, length)", 0),
+        ("coalesce(a)", "coalesce takes 2 to 20 arguments: coalesce(a, b, ...)", 0),
         ("lower(*a)", "Starred is not in the grammar", 6),
-        ("None", "None is not a number, text or boolean", 0),
+        ("None", "None stands for null", 0),
         ("a + 9999999999999999999", "whole number outside of int64", 4),
         ("1e999", "number too large", 0),
         ("'\\ud800'", "lone surrogate", 0),
@@ -143,10 +164,30 @@ def test_an_expression_too_deep_or_too_long_is_refused(text: str) -> None:
         ("hours(1) - time_hour", "cannot compute duration - timestamp"),
         ("hours(arr_delay)", "hours needs a whole number, not float64"),
         ("not minute", "`not` needs a boolean, not int64"),
-        ("-carrier", "`-` needs a number, not string"),
-        ("flag and minute", "`and` needs booleans, not int64"),
+        ("-carrier", "`-` needs a number or a duration, not string"),
+        ("flag and minute", "`and` needs booleans, not bool and int64"),
+        ("flag and flag and minute", "`and` needs booleans, not bool and bool and int64"),
+        ("1 if minute else 2", "`if` needs a boolean between two values of one kind, not int64 if int64 else int64"),
+        ("1 if flag else carrier", "`if` needs a boolean between two values of one kind, not int64 if bool else string"),
+        ("None if flag else None", "both values of `if` are None"),
+        ("concat(carrier, minute)", "concat needs texts, not string and int64; to_text(x) makes text"),
+        ("hour(day)", "hour needs a timestamp, not date"),
+        ("year(day, 'UTC')", "year needs a timestamp, or a date and no zone, not date"),
+        ("year(minute)", "year needs a timestamp, or a date and no zone, not int64"),
+        ("date(day)", "date needs a timestamp, not date"),
+        ("time_hour // hours(1)", "cannot compute timestamp // duration"),
+        ("day + days(1)", "cannot compute date + duration"),
+        ("log(carrier)", "log needs a number, not string"),
+        ("least(carrier, 1)", "least needs values of one kind, not string and int64"),
+        ("to_text(arr_delay)", "to_text needs int64, bool or text, not float64"),
+        ("contains(minute, '1')", "contains needs text, not int64"),
+        ("day == '2013-01-01'", "cannot compare date with string"),
+        ("day in ['2013-01-01']", "cannot compare date with string"),
+        ("carrier in ['UA', 1.5]", "cannot compare string with float64"),
+        ("flag in [1]", "cannot compare bool with int64"),
+        ("unsigned", "column unsigned is uint64, which expressions do not take"),
         ("lower(minute)", "lower needs text, not int64"),
-        ("coalesce(carrier, 1)", "coalesce needs values of one kind, not string, int64"),
+        ("coalesce(carrier, 1)", "coalesce needs values of one kind, not string and int64"),
         ("carrier in [1]", "cannot compare string with int64"),
         ("naive > naive", "column naive holds timestamps without a zone"),
         ("listed == listed", "which expressions do not take"),
@@ -156,13 +197,16 @@ def test_an_expression_too_deep_or_too_long_is_refused(text: str) -> None:
 def test_types_that_do_not_fit_are_named_with_and_without_rows(text: str, problem: str, num_rows: int) -> None:
     table = TABLE.append_column("naive", pa.array([None, None], pa.timestamp("us")))
     table = table.append_column("listed", pa.array([[1], None], pa.list_(pa.int64())))
-    with pytest.raises(FeatureError, match=problem.replace("?", r"\?").replace("+", r"\+").replace("*", r"\*")):
+    table = table.append_column("unsigned", pa.array([1, None], pa.uint64()))
+    with pytest.raises(FeatureError) as caught:
         compile_expression(text).evaluate(table.slice(0, num_rows))
+    assert problem in str(caught.value)
 
 
 def test_columns_are_listed_once_in_order_and_functions_are_not_columns() -> None:
     assert compile_expression("minutes(b) > minutes(a) + hours(b)").columns == ("b", "a")
     assert compile_expression("a in ['b']").columns == ("a",)
+    assert compile_expression("c if b > a else hour(t, 'UTC')").columns == ("c", "b", "a", "t")
 
 
 def test_an_expression_survives_pickling() -> None:

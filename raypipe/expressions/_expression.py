@@ -1,24 +1,27 @@
-"""A compiled expression: text and tree in, one Arrow array a table out."""
+"""A compiled expression: a text and its tree, and the two back ends that compute it."""
 
 import ast
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import pyarrow as pa
 
 from raypipe.core.errors import FeatureError
 from raypipe.core.naming import did_you_mean
-from raypipe.expressions import _kernels as kernels
-from raypipe.expressions._grammar import columns_of, literals_of, one_line, parse
-
-_ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
-_LOGIC: dict[type[ast.boolop], Literal["and", "or"]] = {ast.And: "and", ast.Or: "or"}
-_COMPARISON = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
+from raypipe.expressions._columns import evaluated
+from raypipe.expressions._grammar import columns_of, one_line, parse
+from raypipe.expressions._kinds import ARROW_TYPES, TypesDoNotFit, kinds_of
+from raypipe.expressions._rows import RowFunction, row_function
+from raypipe.expressions._typed import Node, typed
 
 
 @dataclass(frozen=True)
 class Expression:
     """An expression over columns; make one with `compile_expression`.
+
+    The value of a row depends on that row alone, and is the same to the last bit in both back ends. Null in gives null
+    out, as in SQL; ``and``, ``or``, ``if``, `is_null` and `coalesce` say what else. A result without an exact or finite
+    value is null: a division by zero, an int64 overflow, a logarithm of 0. ``/`` always gives float64. NaN is a value.
 
     Attributes:
         text: As written.
@@ -30,19 +33,12 @@ class Expression:
     _tree: ast.expr = field(repr=False, compare=False)
 
     def evaluate(self, table: pa.Table) -> pa.Array:
-        """The value of each row. Rows are independent, and null in gives null out, as in SQL.
-
-        ``and`` and ``or`` know three values (null or true is true). A result without an exact or finite value is null:
-        a division by zero, an int64 overflow. ``/`` always gives float64; timestamps are microseconds in UTC.
+        """The value of each row; timestamps are microseconds in UTC.
 
         Raises:
             FeatureError: when a column is not in the table, or types do not fit.
         """
-        for name in self.columns:
-            if name not in table.column_names:
-                suggestion = did_you_mean(name, table.column_names)
-                raise FeatureError(self.text, f"unknown column {name}{suggestion}", "correct the expression or the table")
-        return _Evaluation(self.text, table).value(self._tree)
+        return evaluated(self._typed_by(table.schema), table)
 
     def type_in(self, schema: pa.Schema) -> pa.DataType:
         """Type of the result for tables of `schema`.
@@ -50,7 +46,52 @@ class Expression:
         Raises:
             FeatureError: as `evaluate` would.
         """
-        return self.evaluate(schema.empty_table()).type
+        return ARROW_TYPES[self._typed_by(schema).kind]
+
+    def kind_in(self, kinds: Mapping[str, str]) -> str:
+        """Kind of the result for columns of these kinds: bool, int64, float64, string, date, timestamp or duration.
+
+        Raises:
+            FeatureError: when a column is not among them, or kinds do not fit.
+        """
+        return self._typed(kinds).kind
+
+    def row_function(self, kinds: Mapping[str, str]) -> RowFunction:
+        """The expression as a fast function of one row, for columns of these kinds.
+
+        It takes the values of `columns` by position, in that order, and gives the value, in plain form: a timestamp as int
+        microseconds since the epoch in UTC, a date as int days since the epoch, a duration as int microseconds, and
+        bool, int, float and str as they are; null is None.
+
+        Raises:
+            FeatureError: when a column is not among them, or kinds do not fit.
+        """
+        return row_function(self._typed(kinds), self.columns)
+
+    def _typed_by(self, schema: pa.Schema) -> Node:
+        self._check_columns(schema.names)
+        try:
+            kinds = kinds_of(schema, self.columns)
+        except TypesDoNotFit as error:
+            raise self._refused(error) from error
+        return self._typed(kinds)
+
+    def _typed(self, kinds: Mapping[str, str]) -> Node:
+        self._check_columns(kinds)
+        try:
+            return typed(self._tree, kinds)
+        except TypesDoNotFit as error:
+            raise self._refused(error) from error
+
+    def _check_columns(self, known: Iterable[str]) -> None:
+        names = list(known)
+        for name in self.columns:
+            if name not in names:
+                problem = f"unknown column {name}{did_you_mean(name, names)}"
+                raise FeatureError(self.text, problem, "correct the expression or the table")
+
+    def _refused(self, error: TypesDoNotFit) -> FeatureError:
+        return FeatureError(self.text, str(error), "correct the expression, or the types of its columns")
 
 
 def compile_expression(text: str) -> Expression:
@@ -62,44 +103,3 @@ def compile_expression(text: str) -> Expression:
     line = one_line(text)
     tree = parse(line)
     return Expression(line, columns_of(tree), tree)
-
-
-@dataclass(frozen=True)
-class _Evaluation:
-    text: str
-    table: pa.Table
-
-    def value(self, node: ast.expr) -> pa.Array:
-        try:
-            return self._value(node)
-        except kernels.TypesDoNotFit as error:
-            raise FeatureError(self.text, str(error), "compare and compute with values of one kind") from error
-
-    def _value(self, node: ast.expr) -> pa.Array:
-        match node:
-            case ast.Name(id=name):
-                return kernels.normal(self.table.column(name).combine_chunks(), name)
-            case ast.Constant(value=bool() | int() | float() | str() as literal):
-                return kernels.literal(literal, self.table.num_rows)
-            case ast.BinOp(left=left, op=op, right=right):
-                return kernels.arithmetic(_ARITHMETIC[type(op)], self._value(left), self._value(right))
-            case ast.UnaryOp(op=op, operand=operand):
-                return kernels.unary("not" if isinstance(op, ast.Not) else "-", self._value(operand))
-            case ast.BoolOp(op=op, values=operands):
-                return kernels.logic(_LOGIC[type(op)], [self._value(operand) for operand in operands])
-            case ast.Compare():
-                return self._comparison(node)
-            case ast.Call(func=ast.Name(id=name), args=arguments):
-                return kernels.call(name, [self._value(argument) for argument in arguments])
-        raise AssertionError(f"the grammar let {type(node).__name__} through")
-
-    def _comparison(self, node: ast.Compare) -> pa.Array:
-        if isinstance(node.ops[0], (ast.In, ast.NotIn)):
-            found = kernels.is_in(self._value(node.left), literals_of(node.comparators[0]))
-            return found if isinstance(node.ops[0], ast.In) else kernels.unary("not", found)
-        sides = [self._value(side) for side in (node.left, *node.comparators)]
-        parts = [
-            kernels.compare(_COMPARISON[type(op)], left, right)
-            for op, left, right in zip(node.ops, sides[:-1], sides[1:], strict=True)
-        ]
-        return parts[0] if len(parts) == 1 else kernels.logic("and", parts)

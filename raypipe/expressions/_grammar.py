@@ -1,24 +1,20 @@
-"""The grammar: Python's own parser, then an allow-list of its nodes. Nothing is ever executed as Python.
+"""The grammar: Python's own parser, then an allow-list of its nodes. Nothing that a user writes is executed as Python.
 
-Columns are names; literals are numbers, text and booleans; ``+ - * /``, comparisons (chained ones too), ``and or not``,
-unary minus, ``in`` and ``not in`` with a list of literals, and calls of `FUNCTIONS`.
+Columns are names; literals are numbers, text and booleans; ``+ - * / // %``, comparisons (chained ones too), ``and or
+not``, unary minus, ``in`` and ``not in`` with a list of literals, ``a if condition else b`` (chained ones too, and ``None``
+for null in place of a or b), and calls of `FUNCTIONS`.
 """
 
 import ast
 import warnings
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 
 from raypipe.core.errors import ConfigError
 from raypipe.core.naming import did_you_mean
+from raypipe.expressions._functions import FUNCTIONS, OPERATORS
+from raypipe.expressions._operation import Option, Scalar
 
-FUNCTIONS: Mapping[str, tuple[int, int]] = MappingProxyType(
-    {"minutes": (1, 1), "hours": (1, 1), "days": (1, 1), "is_null": (1, 1), "lower": (1, 1), "coalesce": (2, 20)}
-)
 _MAX_LENGTH, _MAX_DEPTH = 2000, 40
-_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.And, ast.Or, ast.Not, ast.USub)
-_COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn)
-Scalar = bool | int | float | str
 
 
 def one_line(text: str) -> str:
@@ -49,7 +45,8 @@ def parse(text: str) -> ast.expr:
 
 def columns_of(tree: ast.expr) -> tuple[str, ...]:
     """Columns that the expression reads, in order of appearance."""
-    return tuple(dict.fromkeys(_names(tree)))
+    names = sorted(_names(tree), key=lambda name: name.col_offset)
+    return tuple(dict.fromkeys(name.id for name in names))
 
 
 def literals_of(items: ast.expr) -> list[Scalar]:
@@ -57,14 +54,24 @@ def literals_of(items: ast.expr) -> list[Scalar]:
     return [ast.literal_eval(item) for item in items.elts] if isinstance(items, (ast.List, ast.Tuple)) else []
 
 
+def literal_of(node: ast.expr) -> Scalar | None:
+    """The value of a literal, a negative number included; None for anything else."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, (bool, int, float, str)) else None
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        value = literal_of(node.operand)
+        return None if value is None or isinstance(value, (bool, str)) else -value
+    return None
+
+
 def refusal(text: str, offset: int, problem: str) -> ConfigError:
     """An error that shows where in the text the problem is."""
     return ConfigError([f"{problem}\n    {text}\n    {' ' * min(offset, len(text))}^"])
 
 
-def _names(node: ast.expr) -> Iterator[str]:
+def _names(node: ast.expr) -> Iterator[ast.Name]:
     if isinstance(node, ast.Name):
-        yield node.id
+        yield node
     children = node.args if isinstance(node, ast.Call) else ast.iter_child_nodes(node)
     for child in children:
         if isinstance(child, ast.expr):
@@ -75,8 +82,8 @@ def _check(node: ast.expr, text: str, depth: int) -> None:
     if depth > _MAX_DEPTH:
         raise _refuse(node, text, f"nested deeper than {_MAX_DEPTH} levels")
     match node:
-        case ast.Name():
-            return
+        case ast.Name() | ast.IfExp():
+            pass
         case ast.Constant():
             _check_literal(node, text)
         case ast.Call():
@@ -92,7 +99,7 @@ def _check(node: ast.expr, text: str, depth: int) -> None:
 
 
 def _check_operator(node: ast.expr, op: ast.AST, text: str) -> None:
-    if not isinstance(op, _OPERATORS):
+    if type(op) not in OPERATORS:
         raise _refuse(node, text, f"operator {type(op).__name__} is not in the grammar")
 
 
@@ -101,10 +108,18 @@ def _operands(node: ast.expr) -> list[ast.expr]:
         return node.args
     if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.In, ast.NotIn)):
         return [node.left]
+    if isinstance(node, ast.IfExp):
+        return [node.test, *(branch for branch in (node.body, node.orelse) if not _is_none(branch))]
     return [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
 
 
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
 def _check_literal(node: ast.Constant, text: str) -> None:
+    if node.value is None:
+        raise _refuse(node, text, "None stands for null as a value of `a if condition else b` only; ask with is_null(x)")
     if not isinstance(node.value, (bool, int, float, str)):
         raise _refuse(node, text, f"{node.value!r} is not a number, text or boolean")
     if isinstance(node.value, int) and not -(2**63) < node.value < 2**63:
@@ -123,17 +138,27 @@ def _check_call(node: ast.Call, text: str) -> None:
         raise _refuse(node, text, "methods are not in the grammar")
     name = node.func.id
     if name not in FUNCTIONS:
-        known = ", ".join(FUNCTIONS)
-        raise _refuse(node, text, f"unknown function {name}{did_you_mean(name, list(FUNCTIONS))} (functions: {known})")
-    least, most = FUNCTIONS[name]
+        hint = did_you_mean(name, list(FUNCTIONS)) or f" (functions: {', '.join(FUNCTIONS)})"
+        raise _refuse(node, text, f"unknown function {name}{hint}")
+    function = FUNCTIONS[name]
+    least, most = function.num_arguments
     if node.keywords or not least <= len(node.args) <= most:
-        takes = f"{least} argument" if most == 1 else f"{least} to {most} arguments"
-        raise _refuse(node, text, f"{name} takes {takes}")
+        count = f"{least}" if least == most else f"{least} to {most}"
+        raise _refuse(node, text, f"{name} takes {count} argument{'s' if most > 1 else ''}: {function.signature}")
+    for position, problem in function.options.items():
+        for argument in node.args[position : position + 1]:
+            _check_option(argument, problem, f"{name}: ", text)
+
+
+def _check_option(argument: ast.expr, problem_of: Option, where: str, text: str) -> None:
+    problem = problem_of(literal_of(argument))
+    if problem:
+        raise _refuse(argument, text, where + problem)
 
 
 def _check_comparison(node: ast.Compare, text: str) -> None:
     for op in node.ops:
-        if not isinstance(op, _COMPARISONS):
+        if type(op) not in OPERATORS:
             raise _refuse(node, text, "`is` is not in the grammar; use is_null(x) or ==")
     if not any(isinstance(op, (ast.In, ast.NotIn)) for op in node.ops):
         return
