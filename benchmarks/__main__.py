@@ -10,8 +10,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from benchmarks import _features_page
 from benchmarks._demo import demo
-from benchmarks._figure import PAGE, RESULTS, ROOT, Figure
+from benchmarks._features import Size, feature_benches
+from benchmarks._figure import PAGE, RESULTS, Figure
 from benchmarks._leak import leak
 from benchmarks._overhead import overhead
 
@@ -19,23 +21,33 @@ BENCHES: dict[str, Callable[[], Sequence[Figure]]] = {"demo": demo, "leak": leak
 
 
 def main() -> int:
-    """Run the asked benches and merge their figures into the results."""
+    """Run the asked benches and merge their figures into the results; those of other sizes are only printed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=sorted(BENCHES), help="run one")
-    only = parser.parse_args().only
-    known = {f["name"]: f for f in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
+    parser.add_argument("--only", choices=sorted({*BENCHES, *feature_benches(Size())}), help="run one")
+    parser.add_argument("--rows", type=int, default=Size().rows, help="of the feature benches, for a try")
+    parser.add_argument("--rounds", type=int, default=Size().rounds, help="of the feature benches, for a try")
+    asked = parser.parse_args()
+    size = Size(rows=asked.rows, rounds=asked.rounds)
+    benches = {**BENCHES, **feature_benches(size)}
     missed = False
-    for name in [only] if only else BENCHES:
-        for figure in BENCHES[name]():
-            known[figure.name] = figure.to_dict()
+    for name in [asked.only] if asked.only else benches:
+        for figure in benches[name]():
             missed |= figure.met is False
             print(f"{figure.name}: {figure.value:.4g} {figure.unit} (goal {figure.goal}, {figure.against})")
             for part, value in figure.detail.items():
                 print(f"  {part}: {value}")
-            RESULTS.write_text(json.dumps([known[key] for key in sorted(known)], indent=2) + "\n")
-            PAGE.write_text(page([known[key] for key in sorted(known)]))
-    print(f"written to {RESULTS.relative_to(ROOT)} and {PAGE.relative_to(ROOT)}")
+            if size == Size():
+                _keep(figure)
     return int(missed)
+
+
+def _keep(figure: Figure) -> None:
+    known = {f["name"]: f for f in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
+    known[figure.name] = figure.to_dict()
+    figures = [known[name] for name in sorted(known)]
+    RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
+    PAGE.write_text(page(figures))
+    _features_page.write(known)
 
 
 def page(figures: Sequence[Mapping[str, Any]]) -> str:

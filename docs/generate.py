@@ -217,11 +217,14 @@ def default_text(field: FieldInfo) -> str:
 
 
 def meanings(cls: type[Any]) -> dict[str, str]:
-    """What the ``Attributes`` section of a docstring says of each setting."""
-    _, _, told = (inspect.getdoc(cls) or "").partition("Attributes:\n")
-    told = re.split(r"\n(?=\S)", told)[0]
-    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", told, re.M)
-    return {name.rstrip("_"): plain(text) for name, text in found}
+    """What the ``Attributes`` sections of a class and of those it is made of say of each setting."""
+    found: dict[str, str] = {}
+    for part in reversed(cls.__mro__):
+        _, _, told = inspect.cleandoc(part.__doc__ or "").partition("Attributes:\n")
+        told = re.split(r"\n(?=\S)", told)[0]
+        said = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", told, re.M)
+        found |= {name.rstrip("_"): plain(text) for name, text in said}
+    return found
 
 
 def summary(cls: type[Any]) -> str:

@@ -1,14 +1,23 @@
 """Small real bundles for tests: fitted features and XGBoost on a few hundred rows, one for each kind of target."""
 
 import datetime as dt
-from collections.abc import Mapping
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from numpy.typing import NDArray
 
-from raypipe.bundle import Bundle
+from raypipe.bundle import Bundle, read_manifest, save_bundle
+from raypipe.bundle._manifest import write_manifest
 from raypipe.contract import Contract
 from raypipe.core.config import build
 from raypipe.core.tensors import LabelledTensors, Target, TrainingData
@@ -97,7 +106,7 @@ def raw_rows(num: int = 300, seed: int = 0) -> pa.Table:
 
 def fitted_features(rows: pa.Table) -> FittedFeatures:
     features = build(FEATURES, FeatureSet)
-    return solve(features, fit_chunk(features, rows), rows.schema)
+    return solve(features, fit_chunk(features, rows), rows.schema).features
 
 
 def make_bundle(kind: str = "binary", *, num_rounds: int = 5, seed: int = 0) -> Bundle:
@@ -122,5 +131,59 @@ def make_bundle(kind: str = "binary", *, num_rounds: int = 5, seed: int = 0) -> 
         target=target,
         examples=rows.slice(0, 100),
         threshold=0.5 if kind == "binary" else None,
+        profile={"train": {"distance": {"mean": 1200.5, "null_share": 0.0}}},
         meta={"tables": {"flights": 3}},
+    )
+
+
+trained = cache(make_bundle)
+"""`make_bundle` for tests that only look: trained once in a process."""
+
+
+@pytest.fixture(scope="module", params=list(TARGETS))
+def made(request: pytest.FixtureRequest) -> Bundle:
+    return trained(request.param)
+
+
+@pytest.fixture(scope="module")
+def binary() -> Bundle:
+    return trained("binary")
+
+
+@pytest.fixture
+def folder(binary: Bundle, tmp_path: Path) -> Path:
+    save_bundle(binary, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+class With:
+    """A value with some attributes replaced; properties of the value are taken from it."""
+
+    def __init__(self, value: Any, **changes: Any) -> None:
+        self._value = value
+        self.__dict__.update(changes)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._value, name)
+
+
+def files_of(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def reseal(folder: Path) -> None:
+    """Write a manifest that fits the files as they are now: what somebody who edits a bundle on purpose would do."""
+    old = read_manifest(folder)
+    write_manifest(folder, old.requires, old.code)
+
+
+def edit_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def run_python(code: str, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments], capture_output=True, text=True, check=False, cwd=cwd
     )

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bundle_parts import make_bundle
+import pytest
+from bundle_parts import trained
 
 from raypipe.bundle import Bundle, load_bundle, save_bundle
-from raypipe.serve import App, EndpointSpec
+from raypipe.serve import App, Endpoint, EndpointSpec, Limits
 from raypipe.serve._predict import INLINE_ROWS
 
 GOOD = {"carrier": "UA", "distance": 1400.0, "time_hour": "2013-06-01T10:00:00Z", "minute": 15, "flight": 1545}
@@ -62,7 +63,7 @@ def saved(base: Path) -> dict[str, Path]:
     """One bundle of each kind of target below `base`."""
     folders = {kind: base / kind for kind in ("binary", "multiclass", "regression")}
     for kind, folder in folders.items():
-        save_bundle(make_bundle(kind), folder)
+        save_bundle(trained(kind), folder)
     return folders
 
 
@@ -86,10 +87,29 @@ class SlowScorer:
     def over(cls, bundle: Bundle, go: threading.Event) -> "SlowScorer":
         return cls(bundle, go, bundle.digest, bundle.inputs, bundle.sources, bundle.target)
 
-    def predict(self, table: Any) -> Any:
-        if len(table) > INLINE_ROWS:
+    def predict_rows(self, rows: Any) -> Any:
+        if len(rows) > INLINE_ROWS:
             assert self.go.wait(10)
-        return self.bundle.predict(table)
+        return self.bundle.predict_rows(rows)
 
     def example_records(self, num: int = 1) -> list[dict[str, Any]]:
         return self.bundle.example_records(num)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A saved bundle of each kind of target."""
+    return saved(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="module")
+def endpoint(folders: dict[str, Path]) -> Endpoint:
+    """A replica over the binary bundle."""
+    return Endpoint(make_spec(folders["binary"]))
+
+
+@pytest.fixture
+def app(endpoint: Endpoint) -> App:
+    """Its application, with the limits as they are by default."""
+    endpoint.reconfigure(Limits().to_dict())
+    return endpoint.app()

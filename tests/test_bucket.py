@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from bundle_parts import PlainLoop
 from shops import TABLES, Shop, orders, specs, write_all
@@ -14,9 +16,11 @@ from raypipe.core.cluster import Cluster
 from raypipe.core.errors import ContractViolation, SourceError
 from raypipe.core.rows import RowCounts
 from raypipe.core.storage import Storage, delta_options, list_files, remove, upload_folder, write_bytes
+from raypipe.features import FeatureSet
 from raypipe.ingest import ingest_tables
 from raypipe.joins import Joins
 from raypipe.models import Xgboost
+from raypipe.prepare import fit_files, transform_files
 from raypipe.score import ModelId, Scoring, score_split, score_table
 from raypipe.sources import Csv
 
@@ -46,16 +50,16 @@ def test_the_whole_way_leads_through_the_bucket_and_again_repeats_nothing(bucket
     assert shop.tables() == refs
 
     prepared = shop.prepared(plan)
-    files = list_files(prepared.uri)
+    files = list_files(shop.storage.uri("prepared"))
     assert shop.prepared(plan).to_dict() == prepared.to_dict()
-    assert list_files(prepared.uri) == files
+    assert list_files(shop.storage.uri("prepared")) == files
     bundle = Bundle(
         inputs=prepared.inputs,
         sources=prepared.sources,
         features=prepared.features,
         model=Xgboost(num_rounds=3, max_depth=3).train(prepared.training_data(), PlainLoop()),
         target=prepared.target,
-        examples=prepared.joined("train", 32).select(list(prepared.inputs.columns)),
+        examples=prepared.examples,
         threshold=0.5,
     )
     digest = save_bundle(bundle, tmp_path / "bundle")
@@ -87,3 +91,16 @@ def test_bad_rows_and_missing_files_in_the_bucket_are_told_in_one_line(bucket: s
     with pytest.raises(SourceError, match="no such file"):
         Csv(uri=f"{bucket}/nowhere-*.csv").fragments()
     assert not storage.exists(root.uri("tables", "shops", "_delta_log"))
+
+
+def test_features_of_plain_files_are_fitted_and_written_in_the_bucket(bucket: str, tmp_path: Path) -> None:
+    path = tmp_path / "0.parquet"
+    pq.write_table(pa.table({"a": [1.0, 2.0, None], "b": ["x", "y", "x"]}), path)
+    write_bytes(f"{bucket}/plain/0.parquet", path.read_bytes())
+    features = FeatureSet(features={"a": {"kind": "number"}, "b": {"kind": "category", "partitions": 2}})
+    fitted = fit_files(features, [f"{bucket}/plain"], scratch=f"{bucket}/scratch")
+    assert fitted.to_files() == fit_files(features, [str(path)], scratch=str(tmp_path)).to_files()
+    for _ in range(2):
+        (uri,) = transform_files(fitted, [f"{bucket}/plain"], f"{bucket}/out")
+    assert sorted(list_files(f"{bucket}/out")) == [uri, f"{bucket}/out/transformed.json"]
+    assert list_files(f"{bucket}/scratch") == []

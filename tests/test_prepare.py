@@ -26,8 +26,13 @@ def joined(prepared: Prepared, split: str) -> pa.Table:
     return pa.concat_tables([pq.read_table(uri) for uri in prepared.joined_uris(split)])
 
 
-def seen(fitted: FittedFeatures) -> Mapping[str, Any]:
-    return fitted.to_dict()
+def seen(fitted: FittedFeatures) -> Mapping[str, bytes]:
+    return fitted.to_files()
+
+
+def written(uri: str) -> dict[Path, int]:
+    """When each file below `uri` was written, but for the one that says when it was last used."""
+    return {p: p.stat().st_mtime_ns for p in Path(uri).rglob("*") if p.is_file() and p.name != "used.json"}
 
 
 def test_every_event_is_in_one_split_or_set_aside_with_its_reason(kept: tuple[Shop, Prepared]) -> None:
@@ -145,9 +150,9 @@ def test_statistics_are_those_of_the_training_rows(kept: tuple[Shop, Prepared]) 
     train = set(joined(prepared, "train").column("id").to_pylist())
     amounts = [row["amount"] for row in rows if row["id"] in train and row["amount"] != ""]
     shops = Counter(row["shop"] for row in rows if row["id"] in train and row["shop"])
-    text = str(seen(prepared.features))
-    assert repr(float(np.median(amounts))) in text
-    assert all(name in text for name in shops)
+    files = seen(prepared.features)
+    assert repr(float(np.median(amounts))).encode() in files["features.json"]
+    assert all(name.encode() in files["features.arrow"] for name in shops)
 
 
 def test_changed_test_and_validation_rows_change_nothing_that_was_fitted(shop: Shop) -> None:
@@ -176,9 +181,10 @@ def test_changed_training_rows_change_what_was_fitted(shop: Shop) -> None:
 
 def test_the_same_is_found_by_its_digest_and_another_table_version_is_not(shop: Shop) -> None:
     first = shop.prepared()
-    files = {p: p.stat().st_mtime_ns for p in Path(first.uri).rglob("*") if p.is_file()}
-    assert shop.prepared().uri == first.uri
-    assert {p: p.stat().st_mtime_ns for p in Path(first.uri).rglob("*") if p.is_file()} == files
+    files = written(first.uri)
+    again = shop.prepared()
+    assert (again.uri, again.did) == (first.uri, "all reused")
+    assert written(first.uri) == files
     write_csv(shop.folder / "shops.csv", [{"name": "north", "staff": 30, "rating": 1}])
     second = shop.prepared()
     assert second.uri != first.uri

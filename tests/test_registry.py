@@ -413,8 +413,11 @@ def test_a_fetch_of_another_bundle_or_of_nothing_is_refused(registry, bundles) -
 
 def test_a_version_carries_its_facts_as_tags(registry, client, bundles) -> None:
     made = registry.register("tagged", bundles["binary"], tags={"table.flights": "3", "status": "not yours to say"})
-    tags = client.get_model_version("tagged", str(made.version)).tags
-    assert tags == {
+    found = client.get_model_version("tagged", str(made.version))
+    parity = json.loads(found.tags.pop("parity"))
+    assert (parity["num_real"], parity["differences"]) == (100, 0)
+    assert found.description.startswith("Train/serve parity: 100 real and ")
+    assert found.tags == {
         "table.flights": "3",
         "digest": made.digest,
         "run_id": "",

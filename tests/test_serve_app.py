@@ -2,12 +2,9 @@
 
 import asyncio
 import json
-import os
-import socket
-import subprocess
-import sys
 import threading
 import time
+import timeit
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,30 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serve_parts import GOOD, SlowScorer, call, make_spec, records, saved
+import serve_parts
+from serve_parts import GOOD, SlowScorer, call, make_spec, records
 
 from raypipe.bundle import Bundle, load_bundle
 from raypipe.core.errors import BundleError, ConfigError, StorageError
-from raypipe.serve import App, Endpoint, Limits, Request, Response, Route, Serving, build, prepare_environment
-from raypipe.serve._deploy import cause
-from raypipe.serve._haproxy import ENABLED, haproxy_variables
+from raypipe.serve import App, Endpoint, Request, Response, Route, build
 from raypipe.serve._predict import INLINE_ROWS, prediction_ids
 
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return saved(tmp_path_factory.mktemp("bundles"))
-
-
-@pytest.fixture(scope="module")
-def endpoint(folders: dict[str, Path]) -> Endpoint:
-    return Endpoint(make_spec(folders["binary"]))
-
-
-@pytest.fixture
-def app(endpoint: Endpoint) -> App:
-    endpoint.reconfigure(Limits().to_dict())
-    return endpoint.app()
+folders = serve_parts.folders
+endpoint = serve_parts.endpoint
+app = serve_parts.app
 
 
 def test_an_answer_names_the_model_each_prediction_and_the_row(app: App, endpoint: Endpoint) -> None:
@@ -71,6 +55,29 @@ def test_a_row_scores_the_same_alone_in_company_and_with_its_fields_permuted(app
     together = [p["score"] for p in call(app, body=records(*rows)).json["predictions"]]
     alone = [call(app, body=dict(reversed(row.items()))).json["predictions"][0]["score"] for row in rows[:20]]
     assert together[:20] == alone
+
+
+def test_an_answer_has_the_score_that_the_bundle_gives_the_same_rows_as_a_table(app: App, endpoint: Endpoint) -> None:
+    bundle = endpoint.loaded.live.scorer
+    rows = bundle.example_records(40)
+    scores = bundle.predict(bundle.inputs.check_records(rows).good).scores.tolist()
+    assert [p["score"] for p in call(app, body=records(*rows)).json["predictions"]] == scores
+    assert [call(app, body=row).json["predictions"][0]["score"] for row in rows] == scores
+
+
+def test_one_record_is_answered_without_a_table(endpoint: Endpoint) -> None:
+    """By what it costs: reading, features and model of one record against the same through Arrow."""
+    bundle = endpoint.loaded.live.scorer
+    row = bundle.example_records(1)
+
+    def by_row() -> None:
+        bundle.features.transform_rows(bundle.inputs.read_records(row).rows)
+
+    def by_table() -> None:
+        bundle.features.transform(bundle.inputs.check_records(row).good)
+
+    fast, slow = (min(timeit.repeat(way, number=100, repeat=7)) for way in (by_row, by_table))
+    assert fast < slow / 3
 
 
 def test_the_three_shapes_of_a_body_are_one(app: App) -> None:
@@ -232,8 +239,8 @@ class _Mute(SlowScorer):
     def __init__(self, bundle: Bundle) -> None:
         super().__init__(bundle, threading.Event(), bundle.digest, bundle.inputs, bundle.sources, bundle.target)
 
-    def predict(self, table: Any) -> Any:
-        raise ValueError(f"no answer for {len(table)} rows")
+    def predict_rows(self, rows: Any) -> Any:
+        raise ValueError(f"no answer for {len(rows)} rows")
 
 
 @pytest.mark.parametrize(
@@ -260,55 +267,3 @@ def test_prediction_ids_are_unique_and_sort_by_time() -> None:
     assert len({*first, *later}) == 1010
     assert max(first) < min(later)
     assert all(len(i) == 32 and i[12] == "7" and i[16] in "89ab" for i in first)
-
-
-def test_two_clusters_share_no_port_and_no_file(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    one = haproxy_variables(tmp_path / "a", Serving(), binary="/bin/true")
-    two = haproxy_variables(tmp_path / "b", Serving(), binary="/bin/true")
-    same = {name for name in one if one[name] == two[name]}
-    assert not {name for name in same if name.endswith(("_PORT", "_PATH", "_LOC", "_FILE", "_BASE"))}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def test_a_cluster_that_exists_keeps_its_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(ENABLED, raising=False)
-    monkeypatch.setenv("RAY_ADDRESS", "somewhere:6379")
-    assert not prepare_environment(Serving())
-    assert ENABLED not in os.environ
-    monkeypatch.delenv("RAY_ADDRESS")
-    assert not prepare_environment(Serving(ingress="python", port=free_port()))
-    assert ENABLED not in os.environ
-
-
-def test_the_cause_is_one_line_for_our_errors_and_a_traceback_for_others() -> None:
-    trace = "Traceback (most recent call last):\n  File ...\n"
-    ours = f"Replica failed\n{trace}raypipe.core.errors.BundleError: model bundle x: bad: y\n"
-    theirs = f"Replica failed\n{trace}ValueError: bad"
-    assert cause(ours) == "model bundle x: bad: y"
-    assert cause(theirs) == f"ValueError: bad\n{trace}ValueError: bad"
-    assert cause("no replica fits") == "no replica fits"
-    assert cause("") == "no reason given"
-
-
-def test_a_port_in_use_is_refused_before_a_cluster_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a process of its own: once a cluster is connected, the port may be its own endpoint's."""
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.delenv(ENABLED, raising=False)
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        code = f"from raypipe.serve import Serving, prepare_environment; prepare_environment(Serving(port={port}))"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert done.returncode == 1
-        assert f"127.0.0.1:{port} is in use" in done.stderr
-        assert "serving.port=PORT" in done.stderr
-        monkeypatch.setenv("RAY_ADDRESS", "somewhere:6379")
-        assert not prepare_environment(Serving(port=port, ingress="python"))

@@ -7,29 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import serve_parts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serve_parts import GOOD, Answered, SlowScorer, ask, call, make_spec, records, saved
+from serve_parts import GOOD, Answered, SlowScorer, ask, call, make_spec, records
 
 from raypipe.bundle import load_bundle
-from raypipe.serve import App, Endpoint, Limits
+from raypipe.serve import App, Endpoint
 from raypipe.serve._predict import INLINE_ROWS
 
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return saved(tmp_path_factory.mktemp("bundles"))
-
-
-@pytest.fixture(scope="module")
-def endpoint(folders: dict[str, Path]) -> Endpoint:
-    return Endpoint(make_spec(folders["binary"]))
-
-
-@pytest.fixture
-def app(endpoint: Endpoint) -> App:
-    endpoint.reconfigure(Limits().to_dict())
-    return endpoint.app()
+folders = serve_parts.folders
+endpoint = serve_parts.endpoint
+app = serve_parts.app
 
 
 HOSTILE = [
@@ -224,10 +213,10 @@ def test_an_error_in_the_model_is_500_without_its_text(folders: dict[str, Path],
     bundle = load_bundle(folders["binary"])
 
     class Broken(SlowScorer):
-        def predict(self, table: Any) -> Any:
-            if len(table) == 1:
+        def predict_rows(self, rows: Any) -> Any:
+            if len(rows) == 1:
                 raise RuntimeError("secret /path")
-            return bundle.predict(table)
+            return bundle.predict_rows(rows)
 
     app = Endpoint(make_spec(folders["binary"]), load=lambda _: Broken.over(bundle, threading.Event())).app()
     answer = call(app, body=GOOD)

@@ -1,9 +1,24 @@
 """The model bundle: a pickle-free, digest-checked folder that answers the same wherever it is loaded."""
 
-from raypipe.bundle._bundle import Bundle, load_bundle, save_bundle
+from raypipe.bundle._bundle import Bundle
 from raypipe.bundle._code import Requirement
+from raypipe.bundle._folder import load_bundle, save_bundle
 from raypipe.bundle._golden import SCORE_TOLERANCE
+from raypipe.bundle._hostile import hostile_rows
 from raypipe.bundle._manifest import MANIFEST, read_manifest
+from raypipe.bundle._parity import Parity, check_parity
 from raypipe.bundle._predictions import Predictions
 
-__all__ = ["MANIFEST", "SCORE_TOLERANCE", "Bundle", "Predictions", "Requirement", "load_bundle", "read_manifest", "save_bundle"]
+__all__ = [
+    "MANIFEST",
+    "SCORE_TOLERANCE",
+    "Bundle",
+    "Parity",
+    "Predictions",
+    "Requirement",
+    "check_parity",
+    "hostile_rows",
+    "load_bundle",
+    "read_manifest",
+    "save_bundle",
+]

@@ -13,46 +13,66 @@ import pyarrow as pa
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from raypipe.bundle._show import show_pair
 from raypipe.core.errors import BundleError
 from raypipe.core.tensors import Tensors, TensorSpecs
 
-MAX_ROWS = 32
+MAX_EXAMPLES, MAX_GOLDEN = 256, 32
 SCORE_TOLERANCE = 1e-5
-ROWS_FILE, OUTPUTS_FILE = "golden.arrow", "golden.safetensors"
+ROWS_FILE, OUTPUTS_FILE = "examples.arrow", "golden.safetensors"
 _SCORES = "scores"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Golden:
-    """Raw rows, and the tensors and scores that they give."""
+    """Example rows, and the tensors and scores that some of them give: those at `golden_index`."""
 
-    rows: pa.Table
+    examples: pa.Table
     tensors: Tensors
     scores: NDArray[Any]
 
+    @property
+    def rows(self) -> pa.Table:
+        """The golden rows."""
+        return self.examples.take(pa.array(golden_index(len(self.examples))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The first value of a tensor that differs from what was expected, as shown in a message."""
+
+    row: int
+    feature: str
+    expected: str
+    found: str
+
 
 def sample_rows(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Up to `MAX_ROWS` of `rows`, evenly spread, rebuilt so that equal values have equal bytes in a file."""
-    picked = np.linspace(0, len(rows) - 1, min(MAX_ROWS, len(rows))).astype(np.int64)
-    few = rows.select(schema.names).take(pa.array(picked)).cast(schema)
+    """Up to `MAX_EXAMPLES` of `rows`, evenly spread, rebuilt so that equal values have equal bytes in a file."""
+    few = rows.select(schema.names).take(pa.array(_spread(len(rows), MAX_EXAMPLES))).cast(schema)
     return pa.table({name: pa.array(few[name].to_pylist(), schema.field(name).type) for name in schema.names}, schema=schema)
+
+
+def golden_index(num_examples: int) -> NDArray[np.int64]:
+    """Positions of the golden rows among the examples: up to `MAX_GOLDEN`, evenly spread."""
+    return _spread(num_examples, MAX_GOLDEN)
 
 
 def write_golden(folder: Path, golden: Golden) -> None:
     """Write `golden` to its two files in `folder`."""
-    with pa.OSFile(str(folder / ROWS_FILE), "wb") as sink, pa.ipc.new_file(sink, golden.rows.schema) as writer:
-        writer.write_table(golden.rows.combine_chunks())
+    with pa.OSFile(str(folder / ROWS_FILE), "wb") as sink, pa.ipc.new_file(sink, golden.examples.schema) as writer:
+        writer.write_table(golden.examples.combine_chunks())
     arrays = {name: np.ascontiguousarray(tensor) for name, tensor in {**golden.tensors, _SCORES: golden.scores}.items()}
     (folder / OUTPUTS_FILE).write_bytes(safetensors.numpy.save(arrays))
 
 
 def read_golden(folder: Path) -> Golden:
-    """The golden rows written by `write_golden`."""
+    """What `write_golden` wrote."""
     with pa.OSFile(str(folder / ROWS_FILE), "rb") as source:
-        rows = pa.ipc.open_file(source).read_all()
+        examples = pa.ipc.open_file(source).read_all()
     tensors = safetensors.numpy.load((folder / OUTPUTS_FILE).read_bytes())
     scores = tensors.pop(_SCORES)
-    return Golden(rows=rows, tensors=tensors, scores=scores)
+    return Golden(examples=examples, tensors=tensors, scores=scores)
 
 
 def check_tensors(uri: str, specs: TensorSpecs, expected: Tensors, found: Tensors) -> None:
@@ -61,21 +81,37 @@ def check_tensors(uri: str, specs: TensorSpecs, expected: Tensors, found: Tensor
     Raises:
         BundleError: naming the feature and the golden row.
     """
+    differs = first_difference(uri, specs, expected, found)
+    if differs is not None:
+        raise BundleError(
+            uri,
+            f"golden row {differs.row}: feature {differs.feature} is {differs.found}, not {differs.expected}; "
+            f"this machine or its libraries compute features otherwise",
+        )
+
+
+def first_difference(uri: str, specs: TensorSpecs, expected: Tensors, found: Tensors) -> Difference | None:
+    """The first row, and in it the first feature, whose bits differ; None when all are the same.
+
+    Raises:
+        BundleError: for other tensors, or tensors of another shape or type.
+    """
     if expected.keys() != found.keys():
         raise BundleError(uri, f"features give tensors {sorted(found)}, not {sorted(expected)}")
+    first: tuple[int, str, tuple[int, ...]] | None = None
     for name, tensor in sorted(expected.items()):
         other = found[name]
         if other.shape != tensor.shape or other.dtype != tensor.dtype:
             raise BundleError(uri, f"tensor {name} is {other.dtype}{list(other.shape)}, not {tensor.dtype}{list(tensor.shape)}")
-        differs = _bits(tensor) != _bits(other)
-        if differs.any():
-            row, column = np.argwhere(differs)[0][:2].tolist()
-            feature = _column_names(specs).get(name, {}).get(column, f"{name}[{column}]")
-            raise BundleError(
-                uri,
-                f"golden row {row}: feature {feature} is {other[row, column]!r}, not {tensor[row, column]!r}; "
-                f"this machine or its libraries compute features otherwise",
-            )
+        differs = np.argwhere(_bits(tensor) != _bits(other))
+        if len(differs) and (first is None or differs[0][0] < first[0]):
+            first = (int(differs[0][0]), name, tuple(differs[0].tolist()))
+    if first is None:
+        return None
+    row, name, at = first
+    feature = _column_names(specs).get(name, {}).get(at[1], f"{name}{list(at[1:])}") if len(at) > 1 else name
+    shown, other_shown = show_pair(expected[name][at], found[name][at])
+    return Difference(row=row, feature=feature, expected=shown, found=other_shown)
 
 
 def check_scores(uri: str, expected: NDArray[Any], found: NDArray[Any]) -> None:
@@ -96,6 +132,10 @@ def check_scores(uri: str, expected: NDArray[Any], found: NDArray[Any]) -> None:
             f"golden row {where[0]}: the score is {float(new[where])!r}, not {float(old[where])!r} "
             f"(tolerance {SCORE_TOLERANCE:g}); this machine or its libraries compute the model otherwise",
         )
+
+
+def _spread(num: int, most: int) -> NDArray[np.int64]:
+    return np.linspace(0, num - 1, min(most, num)).astype(np.int64)
 
 
 def _bits(tensor: NDArray[Any]) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from raypipe.core.digest import digest_file, digest_json
 from raypipe.core.errors import BundleError
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of the bundle at `folder`; its own digest is checked, the files are not.
 
     Raises:
-        BundleError: when there is none, it is damaged, or its format is newer than this code.
+        BundleError: when there is none, it is damaged, or its format is newer or older than this code reads.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -75,6 +75,9 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(str(folder), f"{MANIFEST} is damaged ({error})") from error
     if number > FORMAT:
         problem = f"format {number} is newer than {FORMAT}, the newest that this version of raypipe reads; upgrade raypipe"
+        raise BundleError(str(folder), problem)
+    if number < FORMAT:
+        problem = f"format {number} is older than {FORMAT}, the only one that this version of raypipe reads; train it again"
         raise BundleError(str(folder), problem)
     try:
         manifest = Manifest(

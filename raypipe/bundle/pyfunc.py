@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from raypipe.bundle._bundle import Bundle, load_bundle
+from raypipe.bundle._bundle import Bundle
+from raypipe.bundle._folder import load_bundle
 from raypipe.contract import Column
 from raypipe.core.errors import RequestError
 

@@ -13,7 +13,17 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
-from raypipe.contract._rules import NAIVE_TIMESTAMP, TEXT_GRAMMAR, Column, Rule, explain
+from raypipe.contract._rules import (
+    FIRST_DATE,
+    FIRST_INSTANT,
+    LAST_DATE,
+    LAST_INSTANT,
+    NAIVE_TIMESTAMP,
+    TEXT_GRAMMAR,
+    Column,
+    Rule,
+    explain,
+)
 
 _RULES: tuple[Rule, ...] = ("type", "null", "min", "max", "one_of")
 _TYPE, _NULL, _MIN, _MAX, _ONE_OF = 1, 2, 3, 4, 5
@@ -30,7 +40,7 @@ class ColumnVerdict:
 
     def problems(self, row_M: NDArray[np.int64]) -> Iterator[tuple[Rule, str]]:
         """Rule and reason of the bad cells at `row_M`."""
-        for code, cell in zip(self.code_N[row_M].tolist(), self.cells.take(pa.array(row_M)).to_pylist(), strict=True):
+        for code, cell in zip(self.code_N[row_M].tolist(), _plain(self.cells.take(pa.array(row_M))), strict=True):
             rule = _RULES[code - 1]
             yield rule, _explain_cell(rule, self.column, cell, self.cells.type)
 
@@ -68,14 +78,14 @@ def _judge(values: pa.Array, cells: pa.Array, column: Column) -> tuple[pa.Array,
 def _parse(texts: pa.Array, column: Column) -> pa.Array:
     """Values of distinct texts; null where a text is not a value."""
     fits = pc.match_substring_regex(texts, rf"^(?:{TEXT_GRAMMAR[column.type]})$")
-    return _finite(_cast_each(pc.if_else(fits, texts, pa.scalar(None, texts.type)), column.arrow_type))
+    return _in_range(_cast_each(pc.if_else(fits, texts, pa.scalar(None, texts.type)), column.arrow_type))
 
 
 def _convert(cells: pa.Array, column: Column) -> pa.Array:
     """Values of typed cells; null where a cell has no exact value of the declared type."""
     if not _convertible(cells.type, column):
         return pa.nulls(len(cells), column.arrow_type)
-    return _finite(_cast_each(cells, column.arrow_type))
+    return _in_range(_cast_each(cells, column.arrow_type))
 
 
 def _convertible(found: pa.DataType, column: Column) -> bool:
@@ -107,17 +117,29 @@ def _cast_each(cells: pa.Array, to: pa.DataType) -> pa.Array:
         return pa.concat_arrays([_cast_each(cells[:middle], to), _cast_each(cells[middle:], to)])
 
 
-def _finite(values: pa.Array) -> pa.Array:
-    if not pt.is_floating(values.type):
+def _in_range(values: pa.Array) -> pa.Array:
+    """The values, null where a number is not finite or a time lies in a year that text cannot say."""
+    if pt.is_floating(values.type):
+        inside = pc.is_finite(values)
+    elif pt.is_temporal(values.type):
+        first, last = (FIRST_DATE, LAST_DATE) if pt.is_date(values.type) else (FIRST_INSTANT, LAST_INSTANT)
+        least, most = pa.scalar(first, values.type), pa.scalar(last, values.type)
+        inside = pc.and_(pc.greater_equal(values, least), pc.less_equal(values, most))
+    else:
         return values
-    finite = pc.is_finite(values)
-    return values if pc.all(finite).as_py() is not False else pc.if_else(finite, values, pa.scalar(None, values.type))
+    return values if pc.all(inside).as_py() is not False else pc.if_else(inside, values, pa.scalar(None, values.type))
+
+
+def _plain(cells: pa.Array) -> list[object]:
+    """Python values of cells; times as text, since Python has none after the year 9999."""
+    found: list[object] = (cells.cast(pa.string()) if pt.is_temporal(cells.type) else cells).to_pylist()
+    return found
 
 
 def _explain_cell(rule: Rule, column: Column, cell: object, found: pa.DataType) -> str:
     if rule != "type" or (_is_text(found) and column.type == "string"):
         return explain(rule, column, cell)
-    if column.type == "timestamp" and (pt.is_timestamp(found) or _is_naive(cell)):
+    if column.type == "timestamp" and ((pt.is_timestamp(found) and found.tz is None) or (_is_text(found) and _is_naive(cell))):
         return f"{str(cell)!r} has no time zone; expected a timestamp such as 2013-01-01T10:00:00Z"
     return explain(rule, column, cell)
 

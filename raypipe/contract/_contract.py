@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from raypipe.contract._columns import ColumnVerdict, check_column
+from raypipe.contract._reader import RecordReader, Row
 from raypipe.contract._records import RecordColumn, Refused
 from raypipe.contract._rules import Column, ColumnSetting
 from raypipe.core.config import build, config
@@ -32,6 +33,20 @@ class Checked:
     """
 
     good: pa.Table
+    bad: pa.Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """JSON records that keep a contract, as rows of natural values in their order, and the others.
+
+    Attributes:
+        rows: One mapping for each good record, with all columns of the contract in its order: str, int, float, bool, a
+            datetime in UTC, a date, or None.
+        bad: As of `Checked`.
+    """
+
+    rows: list[Row]
     bad: pa.Table
 
 
@@ -105,30 +120,36 @@ class Contract:
 
     def check_records(self, records: Sequence[Mapping[str, object]]) -> Checked:
         """Tell good JSON records from bad ones; unknown keys are ignored, an absent key is a null."""
-        good: list[dict[str, object]] = []
+        found = self.read_records(records)
+        return Checked(good=self.table(found.rows), bad=found.bad)
+
+    def read_records(self, records: Sequence[Mapping[str, object]]) -> Records:
+        """`check_records` without Arrow for the good ones: microseconds for one record."""
+        rows: list[Row] = []
         bad: list[tuple[int, str, str, str]] = []
+        read = self._reader.read
         for i, record in enumerate(records):
-            if not isinstance(record, Mapping):
+            if type(record) is not dict and not isinstance(record, Mapping):  # the first is 10x faster
                 bad.append((i, "", "type", "is not a JSON object"))
                 continue
-            name = ""
             try:
-                row = {}
-                for name, reader in self._readers:
-                    row[name] = reader.value(record.get(name))
-                good.append(row)
+                rows.append(read(record))
             except Refused as verdict:
-                bad.append((i, name, verdict.rule, verdict.reason))
-        rows = pa.RecordBatch.from_struct_array(pa.array(good, self._struct))  # one conversion: 3x faster than by column
-        return Checked(good=pa.Table.from_batches([rows]), bad=_bad_table(bad) if bad else _NO_BAD)
+                bad.append((i, verdict.column, verdict.rule, verdict.reason))
+        return Records(rows=rows, bad=_bad_table(bad) if bad else _NO_BAD)
+
+    def table(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:
+        """The Arrow table of good rows, such as `read_records` gives; its schema is the contract's."""
+        # one conversion for the whole rows: 3x faster than by column
+        return pa.Table.from_batches([pa.RecordBatch.from_struct_array(pa.array(rows, self._struct))])
 
     @cached_property
     def _struct(self) -> pa.DataType:
         return pa.struct(list(self.schema))
 
     @cached_property
-    def _readers(self) -> tuple[tuple[str, RecordColumn], ...]:
-        return tuple((name, RecordColumn.of(column, nullable=self.nullable(name))) for name, column in self.columns.items())
+    def _reader(self) -> RecordReader:
+        return RecordReader(RecordColumn.of(name, c, nullable=self.nullable(name)) for name, c in self.columns.items())
 
     def select(self, names: Iterable[str]) -> "Contract":
         """The same rules for some columns, in the given order; the key stays if all of it does.

@@ -1,4 +1,4 @@
-"""The check of JSON records, cell by cell in plain Python: the same verdicts as for columns, in microseconds for one record.
+"""The check of one cell of a JSON record in plain Python: the same verdicts as for columns.
 
 JSON types are strict: ``"3"`` is not 3, true is not 1, 3.0 is not a whole number; 3 is fine for a float. NaN and infinities
 are refused. A key that is absent is a null.
@@ -8,10 +8,19 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from types import MappingProxyType
 
-from raypipe.contract._rules import EXACT_INTEGERS, NAIVE_TIMESTAMP, TEXT_GRAMMAR, Column, Rule, explain
+from raypipe.contract._rules import (
+    EXACT_INTEGERS,
+    FIRST_INSTANT,
+    LAST_INSTANT,
+    NAIVE_TIMESTAMP,
+    TEXT_GRAMMAR,
+    Column,
+    Rule,
+    explain,
+)
 
 Reader = Callable[[object], object]
 _TIMESTAMP = re.compile(TEXT_GRAMMAR["timestamp"])
@@ -22,25 +31,26 @@ _NAIVE = re.compile(NAIVE_TIMESTAMP)
 class Refused(Exception):  # a verdict that travels between two functions of this package, not an error of ours
     """A cell breaks a rule."""
 
-    def __init__(self, rule: Rule, reason: str) -> None:
-        super().__init__(rule, reason)
-        self.rule, self.reason = rule, reason
+    def __init__(self, column: str, rule: Rule, reason: str) -> None:
+        super().__init__(column, rule, reason)
+        self.column, self.rule, self.reason = column, rule, reason
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordColumn:
-    """How the cells of one column are read from records."""
+    """How the cells of the column `name` are read from records."""
 
+    name: str
     column: Column
     nullable: bool
     read: Reader
     bounded: bool
 
     @classmethod
-    def of(cls, column: Column, *, nullable: bool) -> "RecordColumn":
+    def of(cls, name: str, column: Column, *, nullable: bool) -> "RecordColumn":
         """The reader of a declared column."""
         bounded = not (column.lowest is None and column.highest is None and column.choices is None)
-        return cls(column=column, nullable=nullable, read=_READERS[column.type], bounded=bounded)
+        return cls(name=name, column=column, nullable=nullable, read=_READERS[column.type], bounded=bounded)
 
     def value(self, cell: object) -> object:
         """The typed value of a cell.
@@ -51,11 +61,11 @@ class RecordColumn:
         if cell is None:
             if self.nullable:
                 return None
-            raise Refused("null", "is null or missing")
+            raise Refused(self.name, "null", "is null or missing")
         try:
             value = self.read(cell)
-        except ValueError as error:
-            raise Refused("type", self._why(cell)) from error
+        except (ValueError, OverflowError) as error:
+            raise Refused(self.name, "type", self._why(cell)) from error
         if self.bounded:
             self._check_bounds(value)
         return value
@@ -64,11 +74,11 @@ class RecordColumn:
         column = self.column
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             if column.lowest is not None and value < column.lowest:
-                raise Refused("min", explain("min", column, value))
+                raise Refused(self.name, "min", explain("min", column, value))
             if column.highest is not None and value > column.highest:
-                raise Refused("max", explain("max", column, value))
+                raise Refused(self.name, "max", explain("max", column, value))
         if column.choices is not None and value not in column.choices:
-            raise Refused("one_of", explain("one_of", column, value))
+            raise Refused(self.name, "one_of", explain("one_of", column, value))
 
     def _why(self, cell: object) -> str:
         if self.column.type == "timestamp" and isinstance(cell, str) and _NAIVE.fullmatch(cell):
@@ -107,7 +117,12 @@ def _bool(cell: object) -> object:
 def _timestamp(cell: object) -> object:
     if type(cell) is not str or not _TIMESTAMP.fullmatch(cell):
         raise ValueError
-    return datetime.fromisoformat(cell)
+    at = datetime.fromisoformat(cell)
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+        if not FIRST_INSTANT <= at <= LAST_INSTANT:
+            raise ValueError
+    return at
 
 
 def _date(cell: object) -> object:

@@ -2,11 +2,13 @@
 
 Text is read by one grammar a type, the same for CSV cells and JSON strings, without trimming:
 int64 ``-?[0-9]+``; float64 a decimal number that is finite; bool ``true false 1 0`` in any case; timestamp ISO-8601 with
-a zone (``2013-01-01T10:00:00Z``, ``...+01:00``, up to microseconds) in the years 1000 to 2999; date ``2013-01-01``.
+a zone (``2013-01-01T10:00:00Z``, ``...+01:00``, up to microseconds); date ``2013-01-01``. Instants, in UTC, and dates lie in
+the years 1000 to 9999, typed ones too: what a table may hold, a request can say.
 """
 
 import math
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -30,7 +32,7 @@ ARROW_TYPES: Mapping[str, pa.DataType] = MappingProxyType(
     }
 )
 _CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
-_DAY = r"[12][0-9]{3}-[01][0-9]-[0-3][0-9]"
+_DAY = r"[1-9][0-9]{3}-[01][0-9]-[0-3][0-9]"
 NAIVE_TIMESTAMP = rf"{_DAY}([T ]{_CLOCK})?"
 TEXT_GRAMMAR: Mapping[str, str] = MappingProxyType(
     {
@@ -49,8 +51,10 @@ _EXPECTED = {
     "timestamp": "a timestamp such as 2013-01-01T10:00:00Z",
     "date": "a date such as 2013-01-01",
 }
-_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 EXACT_INTEGERS = 2**53
+FIRST_INSTANT, LAST_INSTANT = datetime(1000, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+FIRST_DATE, LAST_DATE = date(1000, 1, 1), date.max
 
 
 def _from_shorthand(value: Any) -> Any:
@@ -97,14 +101,14 @@ class Column:
         """`min` as a value of the column's own type, so that comparisons are exact."""
         if self.min is None or self.type == "float64":
             return self.min
-        return max(math.ceil(self.min), _INT64_MIN)
+        return max(math.ceil(self.min), INT64_MIN)
 
     @property
     def highest(self) -> int | float | None:
         """`max` as a value of the column's own type, so that comparisons are exact."""
         if self.max is None or self.type == "float64":
             return self.max
-        return min(math.floor(self.max), _INT64_MAX)
+        return min(math.floor(self.max), INT64_MAX)
 
     @property
     def choices(self) -> tuple[str | int | float | bool, ...] | None:

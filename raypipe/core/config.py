@@ -58,7 +58,7 @@ def build(settings: Mapping[str, Any], cls: type[T], *, allowed: Sequence[str] =
     plain = _build_parts(dict(settings), "", prefixes, problems)
     if problems:
         raise ConfigError(problems)
-    return _validate(plain, cls, "")
+    return _validate(plain, cls, "", prefixes)
 
 
 def _build_parts(value: Any, path: str, allowed: tuple[str, ...], problems: list[str]) -> Any:
@@ -74,7 +74,7 @@ def _build_parts(value: Any, path: str, allowed: tuple[str, ...], problems: list
         if "_target_" not in value:
             return inner
         try:
-            return _validate(inner, import_target(value["_target_"], path, allowed), path)
+            return _validate(inner, import_target(value["_target_"], path, allowed), path, allowed)
         except ConfigError as error:
             problems.extend(error.problems)
             return None
@@ -110,9 +110,9 @@ def import_target(target: Any, path: str, allowed: Sequence[str]) -> type[Any]:
     return typing.cast("type[Any]", found)
 
 
-def _validate(plain: Mapping[str, Any], cls: type[T], path: str) -> T:
-    try:
-        return TypeAdapter(cls).validate_python(plain)
+def _validate(plain: Mapping[str, Any], cls: type[T], path: str, allowed: tuple[str, ...]) -> T:
+    try:  # settings that name code of the user's own ask the context what is allowed
+        return TypeAdapter(cls).validate_python(plain, context={"allowed": allowed})
     except ValidationError as error:
         raise ConfigError(explain(error, plain, cls, path)) from error
 

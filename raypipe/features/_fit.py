@@ -1,84 +1,144 @@
 """Fit in one pass: the state of each canonical chunk, merged in chunk order, then solved into statistics.
 
-Scaling after imputing needs no second pass: mean and variance of the imputed column follow from the moments of the present
-values, their number, and the number of nulls.
+Later stages need no second pass: they are solved from the states (scale after impute follows from the moments before it and
+the number of missing values; scale after clip from the distribution).
 """
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pyarrow as pa
 
-from raypipe.core.digest import digest_json
 from raypipe.core.errors import FeatureError
-from raypipe.features._fitted import FittedFeatures
-from raypipe.features._kernels import calendar_part, check_type, numbers
-from raypipe.features._outputs import (
-    FittedCalendarCategory,
-    FittedCalendarNumber,
-    FittedCategory,
-    FittedNumber,
-    FittedOutput,
-)
-from raypipe.features._specs import Calendar, CalendarPart, Category, FeatureSet, FeatureSpec, Number
-from raypipe.features._state import CategoryState, FitState, NumberState
+from raypipe.features._cells import Cells
+from raypipe.features._counts import CategoryCounts, Vocabulary
+from raypipe.features._feature_set import FeatureSet
+from raypipe.features._fitted import AnyOutput, FittedFeatures
+from raypipe.features._folds import FoldEncodings
+from raypipe.features._plain import pack, unpack
+from raypipe.features._protocols import Labels, State
+from raypipe.features._target import FittedTarget
+from raypipe.features._targets import TargetSums
+from raypipe.features._treatment import NumberState
+
+_TOGETHER = 8  # states that are merged at once: fewer would hash the same values again and again, more would hold memory
+_STATES: Mapping[str, Callable[[Mapping[str, Any]], State]] = {
+    "NumberState": NumberState.from_plain,
+    "CategoryCounts": CategoryCounts.from_plain,
+    "TargetSums": TargetSums.from_plain,
+    "Vocabulary": Vocabulary.from_plain,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Planned:
-    """An output to fit: its name, the column it reads, its spec, and the part of the calendar it takes."""
+class FeatureState:
+    """States of one feature by output name; `spec` is the digest of its spec."""
 
-    name: str
-    column: str
-    spec: FeatureSpec
-    part: CalendarPart | None = None
+    spec: str
+    states: Mapping[str, State] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Scaling:
-    fill: float | None
-    mean: float = 0.0
-    scale: float = 1.0
+class FitState:
+    """States of features over the rows seen."""
+
+    rows: int
+    features: Mapping[str, FeatureState]
+
+    def only(self, names: Iterable[str]) -> "FitState":
+        """The states of some features."""
+        return FitState(rows=self.rows, features={name: self.features[name] for name in names})
+
+    def replaced(self, feature: str, states: Mapping[str, State | None]) -> "FitState":
+        """With other states of one feature's outputs; None takes one out."""
+        found = self.features[feature]
+        kept = {name: state for name, state in {**found.states, **states}.items() if state is not None}
+        return FitState(rows=self.rows, features={**self.features, feature: FeatureState(spec=found.spec, states=kept)})
+
+    def union(self, other: "FitState") -> "FitState":
+        """States of both sets of features over the same rows.
+
+        Raises:
+            FeatureError: when the rows are not as many.
+        """
+        if self.rows != other.rows:
+            raise FeatureError("*", f"states of {self.rows} and of {other.rows} rows cannot be joined", "fit the same rows")
+        return FitState(rows=self.rows, features={**self.features, **other.features})
+
+    def to_bytes(self) -> bytes:
+        """JSON and an Arrow file; nothing is pickled and nothing lost."""
+        plain = {
+            name: {"spec": f.spec, "states": {n: [type(s).__name__, s.to_plain()] for n, s in f.states.items()}}
+            for name, f in self.features.items()
+        }
+        packed = pack({"rows": self.rows, "features": plain})
+        head = json.dumps(packed.json).encode()
+        return len(head).to_bytes(8, "little") + head + packed.arrow_bytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "FitState":
+        """The inverse of `to_bytes`."""
+        end = 8 + int.from_bytes(data[:8], "little")
+        plain = unpack(json.loads(data[8:end]), data[end:])
+        features = {
+            name: FeatureState(spec=f["spec"], states={n: _STATES[kind](state) for n, (kind, state) in f["states"].items()})
+            for name, f in plain["features"].items()
+        }
+        return cls(rows=plain["rows"], features=features)
 
 
-def fit_chunk(features: FeatureSet, table: pa.Table) -> FitState:
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What a fit gives: the features, and how training rows are encoded out of fold, where a feature uses the label."""
+
+    features: FittedFeatures
+    folds: FoldEncodings | None = None
+
+
+def fit_chunk(features: FeatureSet, table: pa.Table, labels: Labels | None = None) -> FitState:
     """The state of one canonical chunk of training rows: a pure function of the chunk.
 
+    Args:
+        features: The spec.
+        table: Holds `features.input_columns`.
+        labels: Label and fold of each row, for features that use the label.
+
     Raises:
-        FeatureError: when a column is missing or of a type that the feature does not take.
+        FeatureError: when a column is missing or of a type that the feature does not take, or labels are missing.
     """
-    known = features.derived(table)
-    cells = {name: known.column(name).combine_chunks() for name in known.column_names}
-    number_states, category_states = {}, {}
-    for plan in _plan(features):
-        column = cells[plan.column]
-        check_type(plan.spec.kind, plan.name, plan.column, column.type)
-        if isinstance(plan.spec, Category):
-            category_states[plan.name] = CategoryState.of(column, plan.name)
-        elif isinstance(plan.spec, Number):
-            number_states[plan.name] = NumberState.of(numbers(column), with_values=plan.spec.impute == "median")
-        else:
-            part = calendar_part(column, plan.spec.zone, str(plan.part))
-            number_states[plan.name] = NumberState.of(numbers(part), with_values=False)
-    return FitState(spec=_spec(features), rows=table.num_rows, numbers=number_states, categories=category_states)
+    if features.needs_labels and labels is None:
+        raise FeatureError("*", "target encoding needs the label and the folds of the training rows", "pass labels")
+    missing = [name for name in features.input_columns if name not in table.column_names]
+    if missing:
+        raise FeatureError(missing[0], "is not a column of the rows to fit", "pass all of `input_columns`")
+    kinds = features.kinds(table.schema)
+    cells = Cells(features, kinds, table)
+    states = {}
+    for name, spec in features.features.items():
+        spec.check(name, kinds)
+        states[name] = FeatureState(spec=features.digest_of(name), states=spec.fit(name, cells, labels))
+    return FitState(rows=table.num_rows, features=states)
 
 
-def merge_states(states: Sequence[FitState]) -> FitState:
+def merge_states(states: Iterable[FitState]) -> FitState:
     """One state of all chunks. The order is that of the chunks: floating-point sums depend on it.
 
     Raises:
         FeatureError: when there are no chunks, or they were fitted with different specs.
     """
-    if not states:
+    held: list[FitState] = []
+    for state in states:
+        held.append(state)
+        if len(held) > _TOGETHER:
+            held = [_merged(held)]
+    if not held:
         raise FeatureError("*", "there are no training rows", "check the split and the filters before it")
-    merged = states[0]
-    for state in states[1:]:
-        merged = merged.merged(state)
-    return merged
+    return _merged(held)
 
 
-def solve(features: FeatureSet, state: FitState, schema: pa.Schema) -> FittedFeatures:
+def solve(features: FeatureSet, state: FitState, schema: pa.Schema) -> Fitted:
     """Statistics of each output from the merged state.
 
     Args:
@@ -91,109 +151,46 @@ def solve(features: FeatureSet, state: FitState, schema: pa.Schema) -> FittedFea
             a category; no training rows; a state of another spec. A constant column is allowed; its scale is 1.
     """
     features.check(schema)
-    if state.spec != _spec(features):
-        raise FeatureError("*", "the fitted state is of another feature set", "fit again with this spec")
     if not state.rows:
         raise FeatureError("*", "there are no training rows", "check the split and the filters before it")
-    outputs = tuple(_solved(plan, state) for plan in _plan(features))
-    return FittedFeatures(features=features, outputs=outputs, rows=state.rows)
+    outputs: list[AnyOutput] = []
+    for name, spec in features.features.items():
+        found = state.features.get(name)
+        if found is None or found.spec != features.digest_of(name):
+            raise FeatureError(name, "the fitted state is of another feature set", "fit again with this spec")
+        outputs += cast("Sequence[AnyOutput]", spec.solve(name, found.states))
+    kinds = features.kinds(schema)
+    inputs = {name: kinds[name] for name in features.input_columns}
+    fitted = FittedFeatures(features=features, inputs=inputs, outputs=tuple(outputs), rows=state.rows)
+    _check_names(fitted)
+    targets = any(isinstance(output, FittedTarget) for output in outputs)
+    return Fitted(features=fitted, folds=FoldEncodings.of(fitted, state.features) if targets else None)
 
 
-def _plan(features: FeatureSet) -> list[_Planned]:
-    plans = []
-    for feature, spec in features.features.items():
-        names, columns = features.names_of(feature), features.columns_of(feature)
-        if isinstance(spec, Calendar):
-            plans += [_Planned(name=n, column=columns[0], spec=spec, part=p) for n, p in zip(names, spec.parts, strict=True)]
-        else:
-            plans += [_Planned(name=n, column=c, spec=spec) for n, c in zip(names, columns, strict=True)]
-    return plans
-
-
-def _solved(plan: _Planned, state: FitState) -> FittedOutput:
-    if isinstance(plan.spec, Category):
-        return _solved_category(plan, plan.spec, state.categories[plan.name])
-    number = state.numbers[plan.name]
-    _check_number(plan, number)
-    if isinstance(plan.spec, Number):
-        scaling = _scaling(plan.spec, number)
-        return FittedNumber(
-            name=plan.name,
-            column=plan.column,
-            fill=scaling.fill,
-            mean=scaling.mean,
-            scale=scaling.scale,
-            count=number.count,
-            nulls=number.nulls,
-            min=_present(number.min),
-            max=_present(number.max),
+def _merged(states: Sequence[FitState]) -> FitState:
+    first = states[0]
+    for state in states[1:]:
+        if {n: f.spec for n, f in state.features.items()} != {n: f.spec for n, f in first.features.items()}:
+            raise FeatureError("*", "fitted states are of different feature sets", "fit all chunks with one spec")
+    features = {
+        name: FeatureState(
+            spec=found.spec,
+            states={output: _merged_one(output, [s.features[name].states[output] for s in states]) for output in found.states},
         )
-    if plan.part is None:
-        raise AssertionError(f"calendar output {plan.name} without a part")
-    if plan.spec.as_ == "category":
-        return FittedCalendarCategory(name=plan.name, column=plan.column, zone=plan.spec.zone, part=plan.part)
-    scaling = _standard(number, None) if plan.spec.scale == "standard" else _Scaling(fill=None)
-    return FittedCalendarNumber(
-        name=plan.name, column=plan.column, zone=plan.spec.zone, part=plan.part, mean=scaling.mean, scale=scaling.scale
-    )
+        for name, found in first.features.items()
+    }
+    return FitState(rows=sum(state.rows for state in states), features=features)
 
 
-def _check_number(plan: _Planned, number: NumberState) -> None:
-    if number.infinite:
-        problem = f"column {plan.column} holds {number.infinite} infinite value(s) in training"
-        raise FeatureError(plan.name, problem, "declare the column in a contract, which sets such rows aside")
-    if not number.count:
-        raise FeatureError(plan.name, f"column {plan.column} is null in all training rows", "remove the feature")
-    if not math.isfinite(number.mean) or not math.isfinite(number.m2):
-        raise FeatureError(plan.name, f"column {plan.column} holds values too large to average", "derive a smaller unit")
+def _merged_one(name: str, states: list[Any]) -> State:
+    merged: State = type(states[0]).merge(states, name=name)
+    return merged
 
 
-def _scaling(spec: Number, number: NumberState) -> _Scaling:
-    fill = {
-        "mean": number.mean,
-        "median": number.values.median() if number.values is not None else None,
-        "constant": spec.fill,
-        "none": None,
-    }[spec.impute]
-    return _standard(number, fill) if spec.scale == "standard" else _Scaling(fill=fill)
-
-
-def _standard(number: NumberState, fill: float | None) -> _Scaling:
-    """Mean and standard deviation (over N) of the column after imputing, from the moments before it."""
-    if fill is None or not number.nulls:
-        mean, m2, n = number.mean, number.m2, number.count
-    else:
-        n = number.count + number.nulls
-        delta = fill - number.mean
-        mean = number.mean + delta * (number.nulls / n)
-        m2 = number.m2 + delta * delta * (number.count * (number.nulls / n))
-    deviation = math.sqrt(m2 / n)
-    return _Scaling(fill=fill, mean=mean, scale=deviation if deviation > 0 else 1.0)
-
-
-def _solved_category(plan: _Planned, spec: Category, state: CategoryState) -> FittedCategory:
-    if not state.counts:
-        raise FeatureError(plan.name, f"column {plan.column} is null in all training rows", "remove the feature")
-    ranked = sorted(state.counts.items(), key=lambda item: (-item[1], item[0]))
-    kept = [item for item in ranked if item[1] >= spec.min_count][: spec.max_size]
-    if not kept:
-        raise FeatureError(plan.name, f"no value occurs {spec.min_count} times in training", "lower min_count")
-    return FittedCategory(
-        name=plan.name,
-        column=plan.column,
-        type=state.type,
-        vocabulary=tuple(value for value, _ in kept),  # type: ignore[arg-type]  # one type, that of the column
-        counts=tuple(count for _, count in kept),
-        nulls=state.nulls,
-        rare=sum(state.counts.values()) - sum(count for _, count in kept),
-    )
-
-
-def _spec(features: FeatureSet) -> str:
-    return digest_json(features.to_dict())
-
-
-def _present(value: float | None) -> float:
-    if value is None:
-        raise AssertionError("a column with values has no range")
-    return value
+def _check_names(fitted: FittedFeatures) -> None:
+    seen: set[str] = set()
+    for output in fitted.outputs:
+        for name in output.names:
+            if name in seen:
+                raise FeatureError(name, "is the name of two outputs", "give one of the features another name")
+            seen.add(name)

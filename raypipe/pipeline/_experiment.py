@@ -10,7 +10,7 @@ from raypipe.features import FeatureSet, FeatureSpec
 from raypipe.ingest import TableSpec
 from raypipe.joins import Joins
 from raypipe.models import Model
-from raypipe.prepare import Plan, Task, make_plan
+from raypipe.prepare import Collection, Plan, Task, make_plan
 from raypipe.registry import Tracking
 from raypipe.score import Scoring
 from raypipe.serve import Serving
@@ -97,6 +97,7 @@ class Experiment:
         scoring: What the score job scores.
         serving: Where endpoints listen.
         joins: How views are joined.
+        gc: When prepared data that is no longer used goes.
         storage: Where state lives.
         tracking: The MLflow store.
         ray: The cluster.
@@ -118,6 +119,7 @@ class Experiment:
     scoring: Scoring = Scoring()
     serving: Serving = Serving()
     joins: Joins = Joins()
+    gc: Collection = Collection()
     storage: Storage = Storage()
     tracking: Tracking = Tracking()
     ray: Cluster = Cluster()

@@ -49,7 +49,7 @@ def ask_endpoint(session: Session, deployed: Deployed, version: ModelVersion, pr
         EndpointError: when a request fails, or an answer differs from the bundle's.
     """
     bundle = loaded(version.bundle_uri, version.digest)
-    rows = prepared.joined("test", NUM_REQUESTS)
+    rows = prepared.joined.head("test", NUM_REQUESTS)
     keys = rows.select(list(session.plan.key)).to_pylist()
     inputs = dataclasses.replace(bundle, examples=rows).example_records(NUM_REQUESTS)
     records = [{**{k: _json(v) for k, v in key.items()}, **record} for key, record in zip(keys, inputs, strict=True)]

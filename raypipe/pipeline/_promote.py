@@ -107,7 +107,7 @@ def report(
         _track(session, facts, trained[chosen].run_id, list(evaluations[chosen].values()), asdict(decision))
         return {"uri": uri}
 
-    session.steps.cached("report", parts, work, engine=DRIVER, output="uri")
+    session.steps.cached("report", parts, work, engine=DRIVER, outputs=("uri",))
     return uri
 
 
@@ -169,7 +169,7 @@ def _facts(
             for name, ref in tables.items()
         ],
         splits=[
-            SplitFacts(name=name, num_rows=num, window=_window(session, name), label_mean=prepared.label_mean(name))
+            SplitFacts(name=name, num_rows=num, window=_window(session, name), label_mean=prepared.joined.label_mean(name))
             for name, num in prepared.num_rows.items()
         ],
         set_aside=prepared.rows.set_aside,

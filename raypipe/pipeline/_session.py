@@ -16,7 +16,7 @@ from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._judge import evaluate_bundle
 from raypipe.pipeline._steps import Step, Steps, fingerprint
 from raypipe.pipeline._train import TrainedBundle, train_candidate, training_fingerprint
-from raypipe.prepare import MANIFEST, Plan, Prepared, prepare, prepared_digest
+from raypipe.prepare import JOINED_MANIFEST, MANIFEST, Plan, Prepared, prepare, prepared_digest
 from raypipe.registry import Registry, tracking_uri
 from raypipe.serve import prepare_environment
 from raypipe.tables import TableRef, Tables
@@ -131,11 +131,13 @@ def prepare_data(session: Session, tables: Mapping[str, TableRef]) -> Prepared:
     )
 
     def work() -> Mapping[str, Any]:
-        uri = prepare(plan, tables, run.storage, run.joins).uri
-        return {"uri": uri, "manifest": join(uri, MANIFEST)}
+        made = prepare(plan, tables, run.storage, run.joins)
+        manifests = {"manifest": join(made.uri, MANIFEST), "joined": join(made.joined.uri, JOINED_MANIFEST)}
+        return {"uri": made.uri, **manifests, "did": made.did}
 
-    step = session.steps.cached("prepare", parts, work, engine=DATA, output="manifest")
-    prepared = Prepared.open(step.result["uri"])
+    step = session.steps.cached("prepare", parts, work, engine=DATA, outputs=("manifest", "joined"))
+    prepared = Prepared.open(step.result["uri"], allowed=plan.features.modules)
+    prepared.mark_used()
     _show_prepared(prepared)
     return prepared
 
@@ -151,7 +153,7 @@ def train(session: Session, name: str, candidate: Candidate, prepared: Prepared)
 
     tracked = {"tracking": tracking_uri(session.run.tracking, session.run.storage)}
     parts = {**training_fingerprint(candidate, prepared), **tracked}
-    step = session.steps.cached(f"train-{name}", parts, work, engine=engine, output="bundle_uri")
+    step = session.steps.cached(f"train-{name}", parts, work, engine=engine, outputs=("bundle_uri",))
     return TrainedBundle.from_dict(step.result)
 
 

@@ -71,23 +71,24 @@ class Steps:
         work: Callable[[], Mapping[str, Any]],
         *,
         engine: str,
-        output: str = "",
+        outputs: Sequence[str] = (),
     ) -> Step:
         """The stored result when `parts` are those of the last time, else that of `work`, which is stored.
 
         Args:
             name: Name of the step.
             parts: Its fingerprint.
-            work: Does it.
+            work: Does it; ``did`` in its result says how, and joins the reason why the step ran.
             engine: What does it, for people.
-            output: Key of the result with the URI of what the step made; when that is gone the step runs again.
+            outputs: Keys of the result with URIs of what the step made; when one is gone the step runs again.
         """
         uri = self._storage.uri("steps", self._experiment, f"{name}.json")
         before = read_json(uri) if exists(uri) else None
         digest = digest_json(parts)
         reason = "first run" if before is None else _difference(before["parts"], parts) if before["digest"] != digest else ""
-        if before is not None and output and not exists(before["result"][output]):
-            reason = f"its output {before['result'][output]} is gone"
+        gone = [before["result"][key] for key in outputs if not exists(before["result"][key])] if before and not reason else []
+        if gone:
+            reason = f"its output {gone[0]} is gone"
         if before is not None and not reason:
             same = Step(name=name, engine=engine, reused=True, reason="nothing changed", seconds=0.0, result=before["result"])
             return self._add(same)
@@ -97,6 +98,7 @@ class Steps:
         result = dict(work())
         write_json(uri, {"digest": digest, "parts": dict(parts), "result": result})
         seconds = time.monotonic() - started
+        reason = f"{reason}; {result['did']}" if "did" in result else reason
         return self._add(Step(name=name, engine=engine, reused=False, reason=reason, seconds=seconds, result=result))
 
     def checked(self, name: str, work: Callable[[], tuple[Mapping[str, Any], str, bool]], *, engine: str) -> Step:

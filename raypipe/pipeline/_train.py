@@ -1,5 +1,6 @@
 """Training one candidate: prepared data in, a bundle and a tracked run out."""
 
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,7 +20,6 @@ from raypipe.prepare import LoadPrepared, Plan, Prepared
 from raypipe.registry import start_run
 from raypipe.train import Trained, train_model
 
-NUM_EXAMPLES = 32
 _SHOWN_STEPS = 6
 _PACKAGES = ("bundle", "core", "evaluate", "features", "models", "prepare", "train")
 
@@ -86,7 +86,7 @@ def train_candidate(
             trained = train_model(
                 candidate.model,
                 trainer=candidate.trainer,
-                load=LoadPrepared(prepared.uri),
+                load=LoadPrepared(prepared.uri, prepared.features.modules),
                 uri=run.storage.uri("runs"),
                 fingerprint=digest,
                 on_progress=lambda step, metrics: progress.advance(note=_note(step, metrics)),
@@ -96,7 +96,8 @@ def train_candidate(
         bundle_digest = _save(_bundle(run, plan, prepared, model=trained.model, threshold=threshold), bundle_uri)
         tracker.log_curve([(int(point["step"]), {k: v for k, v in point.items() if k != "step"}) for point in trained.curve])
         tracker.log_tags({"bundle": bundle_digest, "engine": trained.engine})
-        tracker.log_json("features.json", prepared.features.to_dict())
+        tracker.log_json("features.json", json.loads(prepared.features.to_files()["features.json"]))
+        tracker.log_json("features_table.json", [asdict(row) for row in prepared.features.describe()])
         tracker.log_json("rows.json", prepared.rows.to_dict())
         _show(name, trained)
     return TrainedBundle(
@@ -135,8 +136,9 @@ def _bundle(run: Experiment, plan: Plan, prepared: Prepared, *, model: FittedMod
         features=prepared.features,
         model=model,
         target=prepared.target,
-        examples=prepared.joined("train", NUM_EXAMPLES).select(list(prepared.inputs.columns)),
+        examples=prepared.examples,
         threshold=threshold,
+        profile=prepared.profile,
         meta=meta,
     )
 

@@ -1,23 +1,47 @@
 """Prepare: tables at a version -> joined, labelled, split, fitted and transformed rows. The only Ray code around features."""
 
+from raypipe.prepare._cost import BOUNDS, Cost, FeatureCost, cost_of
+from raypipe.prepare._dataset import fit_dataset
+from raypipe.prepare._events import broadcast_views
+from raypipe.prepare._files import fit_files, transform_files
+from raypipe.prepare._gc import Collecting, Collection, collect
 from raypipe.prepare._join import enrich
+from raypipe.prepare._joined import JOINED_AT, JOINED_LABEL, JOINED_MANIFEST, Joined
 from raypipe.prepare._plan import Plan, make_plan
-from raypipe.prepare._prepare import broadcast_views, label_tensor, prepare, prepared_digest
-from raypipe.prepare._prepared import JOINED_AT, JOINED_LABEL, MANIFEST, LoadPrepared, Prepared
+from raypipe.prepare._prepare import find_prepared, joined_digest, pending, prepare, prepared_digest
+from raypipe.prepare._prepared import MANIFEST, LoadPrepared, Prepared
 from raypipe.prepare._task import Task
+from raypipe.prepare._transform import label_tensor
+from raypipe.prepare._use import mark_used
 
 __all__ = [
+    "BOUNDS",
     "JOINED_AT",
     "JOINED_LABEL",
+    "JOINED_MANIFEST",
     "MANIFEST",
+    "Collecting",
+    "Collection",
+    "Cost",
+    "FeatureCost",
+    "Joined",
     "LoadPrepared",
     "Plan",
     "Prepared",
     "Task",
     "broadcast_views",
+    "collect",
+    "cost_of",
     "enrich",
+    "find_prepared",
+    "fit_dataset",
+    "fit_files",
+    "joined_digest",
     "label_tensor",
     "make_plan",
+    "mark_used",
+    "pending",
     "prepare",
     "prepared_digest",
+    "transform_files",
 ]

@@ -11,7 +11,8 @@ from raypipe.core.naming import did_you_mean
 from raypipe.expressions import compile_expression
 from raypipe.features import FeatureSet
 from raypipe.ingest import TableSpec
-from raypipe.joins import FeatureView, view_column
+from raypipe.joins import view_column
+from raypipe.prepare._derive import derivations, raw_columns
 from raypipe.prepare._task import Task
 from raypipe.split import Split
 
@@ -115,13 +116,13 @@ def type_problems(task: Task, tables: Mapping[str, TableSpec], schema: pa.Schema
                 yield f"task.views.{name}.entity: {left} is {ours} but {view.table}.{right} is {theirs}; give both one type"
 
 
-def with_derived(features: FeatureSet, schema: pa.Schema) -> pa.Schema:
+def with_derived(task: Task, schema: pa.Schema) -> pa.Schema:
     """`schema` with the derived columns.
 
     Raises:
         FeatureError: naming the expression that does not fit its columns.
     """
-    for name, expression in features.order:
+    for name, expression in derivations(task.derive, task.derive):
         schema = schema.append(pa.field(name, expression.type_in(schema)))
     return schema
 
@@ -149,13 +150,12 @@ def check_known(task: Task, features: FeatureSet, available: Mapping[str, Availa
     """
     for feature in features.features:
         for column in features.raw_columns_of(feature):
-            for used in (column, *_entity_of(available[column].source, task.views, features)):
+            for used in (column, *_entity_of(available[column].source, task)):
                 if available[used].column.known == "later":
                     raise LeakyColumn(feature, used, available[used].table)
 
 
-def _entity_of(source: str, views: Mapping[str, FeatureView], features: FeatureSet) -> tuple[str, ...]:
+def _entity_of(source: str, task: Task) -> tuple[str, ...]:
     if not source.startswith("view:"):
         return ()
-    entity = views[source.removeprefix("view:")].entity
-    return tuple(raw for column in entity for raw in features.sources.get(column, (column,)))
+    return raw_columns(task.derive, task.views[source.removeprefix("view:")].entity)

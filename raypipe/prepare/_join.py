@@ -1,4 +1,7 @@
-"""Pass one over the events: derive, join views, label, split, write joined rows, and fit the training rows."""
+"""Stage one, a pass over the events: derive, join views, label, split, write joined rows, and fit the training rows.
+
+The canonical chunk of a fit is the training rows of one part of the table version, in the part's order.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,15 +13,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raypipe.core.rows import RowCounts
-from raypipe.core.storage import arrow_filesystem, join, path_of
+from raypipe.core.storage import arrow_filesystem, path_of
 from raypipe.expressions import compile_expression
-from raypipe.features import FitState, fit_chunk
+from raypipe.features import FitState
 from raypipe.joins import join_view
 from raypipe.prepare._checks import check_label_type
-from raypipe.prepare._plan import Plan
-from raypipe.prepare._prepared import JOINED_AT, JOINED_LABEL
+from raypipe.prepare._derive import chunked, with_derived
+from raypipe.prepare._fitting import Fitting
+from raypipe.prepare._joined import JOINED_AT, JOINED_LABEL, rows_uri
+from raypipe.prepare._parquet import write_rows
+from raypipe.prepare._plan import Plan, before_views
 from raypipe.split import SPLITS
-from raypipe.tables import write_part
 
 _INSTANT = pa.timestamp("us", "UTC")
 UNLABELLED = "the label is null"
@@ -39,35 +44,45 @@ class JoinedPart:
 
 @dataclass(frozen=True, kw_only=True)
 class JoinPart:
-    """Worker: one Parquet file of the events, whose stem names the files that are written."""
+    """Worker: one Parquet file of the events, whose stem names the files that are written.
+
+    Attributes:
+        plan: The checked task.
+        views: View name -> its rows, or a Ray object reference to them.
+        uri: Folder of the joined rows.
+        fitting: What is fitted in this pass; None when all is fitted already.
+    """
 
     plan: Plan
     views: Mapping[str, Any]
     uri: str
+    fitting: Fitting | None
 
     def __call__(self, source: tuple[str, str]) -> JoinedPart:
         """Join, label, split and write the file at `source` = (stem, uri); fit its training rows."""
         stem, uri = source
-        events = pq.read_table(path_of(uri), columns=list(self.plan.event_columns), filesystem=arrow_filesystem(uri))
-        joined = enrich(events, self.plan, self.views)
-        label = label_of(joined, self.plan)
-        splits = self.plan.split.assign(joined, key=self.plan.key, at=JOINED_AT if self.plan.task.prediction_time else None)
+        plan, timed = self.plan, self.plan.task.prediction_time is not None
+        events = pq.read_table(path_of(uri), columns=list(plan.event_columns), filesystem=arrow_filesystem(uri))
+        joined = with_derived(enrich(events, plan, self.views), plan.derive, plan.derive)
+        label = label_of(joined, plan)
+        splits = plan.split.assign(joined, key=plan.key, at=JOINED_AT if timed else None)
         reasons = pc.if_else(
             pc.is_null(label), UNLABELLED, pc.if_else(pc.is_null(splits), OUTSIDE, pa.scalar(None, pa.string()))
         )
-        extra = [JOINED_AT] if self.plan.task.prediction_time else []
-        rows = joined.select([*self.plan.kept, *extra]).append_column(JOINED_LABEL, label)
+        rows = joined.select([*plan.kept, *([JOINED_AT] if timed else [])]).append_column(JOINED_LABEL, label)
         aside = Counter(self._named(r) for r in reasons.drop_null().to_pylist())
         by_split = {name: rows.filter(pc.and_(pc.is_null(reasons), pc.equal(splits, name))) for name in SPLITS}
         for name, table in by_split.items():
-            write_part(join(self.uri, "joined", name), f"{stem}.parquet", table)
+            if table.num_rows:
+                write_rows(rows_uri(self.uri, name, stem), table)
+        train = by_split["train"]
         return JoinedPart(
             rows=RowCounts(events.num_rows, sum(t.num_rows for t in by_split.values()), dict(sorted(aside.items()))),
             num_rows={name: t.num_rows for name, t in by_split.items()},
-            times={name: _bounds(t) for name, t in by_split.items() if extra and t.num_rows > t.column(JOINED_AT).null_count},
-            labels={name: _label_counts(t, self.plan) for name, t in by_split.items()},
-            unmatched=_unmatched(joined, self.plan),
-            state=fit_chunk(self.plan.features, by_split["train"]) if by_split["train"].num_rows else None,
+            times={name: _bounds(t) for name, t in by_split.items() if timed and t.num_rows > t.column(JOINED_AT).null_count},
+            labels={name: _label_counts(t, plan) for name, t in by_split.items()},
+            unmatched=_unmatched(joined, plan),
+            state=self.fitting.fit(train, stem) if self.fitting is not None and train.num_rows else None,
         )
 
     def _named(self, reason: str) -> str:
@@ -75,19 +90,18 @@ class JoinPart:
 
 
 def enrich(events: pa.Table, plan: Plan, views: Mapping[str, Any]) -> pa.Table:
-    """`events` with derived columns, the prediction time and the columns of all views.
+    """`events` with the prediction time, the columns of all views, and the derived columns that these need.
 
     Args:
-        events: Rows with `plan.event_columns` (the label's columns may be absent).
+        events: Rows with `plan.scoring_columns`.
         plan: The checked task.
         views: View name -> its rows, or a Ray object reference to them.
     """
     task = plan.task
-    for name, expression in plan.features.order:
-        events = events.append_column(name, _chunked(expression.evaluate(events)))
+    events = with_derived(events, task.derive, before_views(task))
     if task.prediction_time:
         at = compile_expression(task.prediction_time).evaluate(events)
-        events = events.append_column(JOINED_AT, _chunked(at).cast(_INSTANT))
+        events = events.append_column(JOINED_AT, chunked(at).cast(_INSTANT))
     for name, view in task.views.items():
         events = join_view(events, name, view, fetch(views[name]), at=JOINED_AT if view.event_time else None)
     return events
@@ -106,7 +120,7 @@ def label_of(rows: pa.Table, plan: Plan) -> pa.ChunkedArray:
     Raises:
         LabelError: when the expression has the wrong type for the task.
     """
-    task, label = plan.task, _chunked(compile_expression(plan.task.label).evaluate(rows))
+    task, label = plan.task, chunked(compile_expression(plan.task.label).evaluate(rows))
     check_label_type(task, label.type)
     if task.kind == "binary":
         return label
@@ -114,10 +128,6 @@ def label_of(rows: pa.Table, plan: Plan) -> pa.ChunkedArray:
         return label.cast(pa.string())
     value = label.cast(pa.float64())
     return pc.if_else(pc.is_finite(value), value, pa.scalar(None, pa.float64()))
-
-
-def _chunked(values: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
-    return values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
 
 
 def _bounds(rows: pa.Table) -> tuple[str, str]:

@@ -16,6 +16,8 @@ from raypipe.features import FeatureSet
 from raypipe.ingest import TableSpec
 from raypipe.joins import view_column
 from raypipe.prepare import _checks as checks
+from raypipe.prepare._derive import derivations, raw_columns
+from raypipe.prepare._folds import check_labels
 from raypipe.prepare._task import Task
 from raypipe.split import Split
 from raypipe.tables import TableRef
@@ -32,8 +34,10 @@ class Plan:
         key: The row key of the events.
         event_columns: Columns read from the events table to train and evaluate.
         scoring_columns: Columns read from a table of events to score; what only the label needs is not among them.
-        kept: Columns of the joined rows: key, feature inputs, slices, and whatever else is known in time, so that an earlier
-            champion with other features can be compared on the same rows.
+        kept: Columns of the joined rows: the key, all columns of events and views that are known in time, slices, and the
+            columns of the split. They do not depend on the features (those on columns known later apart, which only a
+            task without the leak guard has), so that other features, and an earlier champion, find theirs.
+        derive: The derived columns that the joined rows need, with their expressions; features derive their own.
         inputs: The contract of the feature inputs, as a request or a joined row carries them.
         sources: Input column -> ``request`` or ``view:NAME``.
         reads: Table -> the columns that are read of it, as declared.
@@ -46,6 +50,7 @@ class Plan:
     event_columns: tuple[str, ...]
     scoring_columns: tuple[str, ...]
     kept: tuple[str, ...]
+    derive: Mapping[str, str]
     inputs: Contract
     sources: Mapping[str, str]
     reads: Mapping[str, pa.Schema]
@@ -99,23 +104,27 @@ def make_plan(
         checks.check_known(task, features, available)
     raw_schema = pa.schema([(name, found.column.arrow_type) for name, found in available.items()])
     features.check(raw_schema)
-    schema = checks.with_derived(features, raw_schema)
+    schema = checks.with_derived(task, raw_schema)
     _refuse([*checks.type_problems(task, tables, schema)])
     checks.check_label_type(task, compile_expression(task.label).type_in(schema))
-    raw = _raw_columns(task, features, slices)
-    scoring = tuple(dict.fromkeys(name for name in (*events.key, *raw) if name in events.columns))
+    check_labels(features, task.kind, split)
+    raw = {*events.key, *features.input_columns, *raw_columns(task.derive, before_views(task))}
     comparable = _comparable(task, events)
-    labelled = [*scoring, *comparable, *compile_expression(task.label).columns, *split.columns]
-    event_columns = tuple(dict.fromkeys(name for name in labelled if name in events.columns))
+    used = (*before_views(task), *compile_expression(task.label).columns, *split.columns, *slices)
+    labelled = {*raw, *comparable, *raw_columns(task.derive, used)}
+    event_columns = tuple(name for name in events.columns if name in labelled)
     inputs = {name: available[name] for name in features.input_columns}
+    known = [*comparable, *_view_columns(task)]
+    later = sorted({*slices, *split.columns, *features.input_columns} - {*events.key, *known})
     return Plan(
         task=task,
         split=split,
         features=features,
         key=events.key,
         event_columns=event_columns,
-        scoring_columns=scoring,
-        kept=tuple(dict.fromkeys((*events.key, *features.input_columns, *slices, *comparable, *_view_columns(task)))),
+        scoring_columns=tuple(name for name in events.columns if name in raw),
+        kept=tuple(dict.fromkeys((*events.key, *known, *later))),
+        derive={name: expression.text for name, expression in derivations(task.derive, used)},
         inputs=Contract(columns={name: _as_input(name, found.column, events) for name, found in inputs.items()}),
         sources={name: found.source for name, found in inputs.items()},
         reads=_reads(task, tables, event_columns),
@@ -151,13 +160,10 @@ def _reads(task: Task, tables: Mapping[str, TableSpec], event_columns: tuple[str
     }
 
 
-def _raw_columns(task: Task, features: FeatureSet, slices: tuple[str, ...]) -> tuple[str, ...]:
-    """Columns before any derivation that features, time, views and slices use."""
-    texts = [*([task.prediction_time] if task.prediction_time else []), *task.derive.values()]
-    used = [*features.input_columns, *slices, *(c for view in task.views.values() for c in view.entity)]
-    for text in texts:
-        used += compile_expression(text).columns
-    return tuple(dict.fromkeys(used))
+def before_views(task: Task) -> tuple[str, ...]:
+    """Raw and derived columns that an event needs before any view is joined: those of its time and of the entities."""
+    time = compile_expression(task.prediction_time).columns if task.prediction_time else ()
+    return tuple(dict.fromkeys((*time, *(column for view in task.views.values() for column in view.entity))))
 
 
 def _check_schemas(tables: Mapping[str, TableRef], reads: Mapping[str, pa.Schema]) -> None:

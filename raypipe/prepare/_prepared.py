@@ -1,25 +1,29 @@
-"""Prepared data: what one (table versions, split, features) gave, kept under its digest and read by any model."""
+"""Prepared data: the features of joined rows, kept under the digest of both and read by any model.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+``prepared/DIGEST/`` holds ``tensors/SPLIT/STEM.safetensors``, the fitted features, ``examples.arrow``, ``profile.json``, and
+``prepared.json``, written when all the others are there. The rows themselves are in the folder of stage one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from safetensors.numpy import load
 
 from raypipe.contract import Contract
 from raypipe.core.rows import RowCounts
-from raypipe.core.storage import arrow_filesystem, join, path_of, read_bytes, read_json
+from raypipe.core.storage import join, read_bytes, read_json
 from raypipe.core.tensors import LabelledTensors, Target, TrainingData
 from raypipe.features import FittedFeatures
-from raypipe.split import SPLITS
+from raypipe.prepare._joined import Joined, read_manifest
+from raypipe.prepare._use import mark_used
 
-JOINED_AT = "__at"
-JOINED_LABEL = "__label"
-MANIFEST = "prepared.json"
+MANIFEST, EXAMPLES, PROFILE = "prepared.json", "examples.arrow", "profile.json"
+FEATURE_FILES = ("features.json", "features.arrow")
+FORMAT = 1
+NUM_EXAMPLES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,54 +32,81 @@ class Prepared:
 
     Attributes:
         uri: Folder of the files.
-        digest: What it is a function of: table versions, task, split, features, code.
-        tables: Table -> version.
-        rows: Row counts of the events.
-        num_rows: Rows of each split.
-        times: First and last prediction time of each split, ISO-8601; empty when rows have no time.
+        digest: What it is a function of: joined rows, features, code.
+        joined: The rows behind it.
         features: Fitted on training rows only.
-        target: What is predicted.
         inputs: Contract of the feature inputs.
         sources: Input column -> ``request`` or ``view:NAME``.
-        columns: Columns of the joined rows.
-        files: Split -> stems of its parts, in table order.
-        unmatched: View -> rows for which it gave nothing.
+        did: What the call that gave this value had to do, for people; not stored.
     """
 
     uri: str
     digest: str
-    tables: Mapping[str, int]
-    rows: RowCounts
-    num_rows: Mapping[str, int]
-    times: Mapping[str, tuple[str, str]]
+    joined: Joined
     features: FittedFeatures
-    target: Target
     inputs: Contract
     sources: Mapping[str, str]
-    columns: tuple[str, ...]
-    files: Mapping[str, tuple[str, ...]]
-    unmatched: Mapping[str, int]
+    did: str = field(default="", compare=False)
+
+    @property
+    def tables(self) -> Mapping[str, int]:
+        """Table -> version."""
+        return self.joined.tables
+
+    @property
+    def rows(self) -> RowCounts:
+        """Row counts of the events."""
+        return self.joined.rows
+
+    @property
+    def num_rows(self) -> Mapping[str, int]:
+        """Rows of each split."""
+        return self.joined.num_rows
+
+    @property
+    def times(self) -> Mapping[str, tuple[str, str]]:
+        """First and last prediction time of each split, ISO-8601; empty when rows have no time."""
+        return self.joined.times
+
+    @property
+    def target(self) -> Target:
+        """What is predicted."""
+        return self.joined.target
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the joined rows."""
+        return self.joined.columns
+
+    @property
+    def unmatched(self) -> Mapping[str, int]:
+        """View -> rows for which it gave nothing."""
+        return self.joined.unmatched
 
     def joined_uris(self, split: str) -> list[str]:
         """Parquet files with the joined rows of `split`."""
-        return [join(self.uri, "joined", split, f"{stem}.parquet") for stem in self.files[split]]
+        return self.joined.uris(split)
 
-    def joined(self, split: str, num_rows: int) -> pa.Table:
-        """The first `num_rows` joined rows of `split`; a sample for the bundle's golden rows."""
-        uri = self.joined_uris(split)[0]
-        return pq.read_table(path_of(uri), filesystem=arrow_filesystem(uri)).slice(0, num_rows)
+    @property
+    def examples(self) -> pa.Table:
+        """Up to `NUM_EXAMPLES` rows of the feature inputs, taken evenly from the training rows in table order."""
+        with pa.ipc.open_file(pa.BufferReader(read_bytes(join(self.uri, EXAMPLES)))) as file:
+            return file.read_all()
 
-    def label_mean(self, split: str) -> float | None:
-        """Mean label of `split`, for binary the share of positives; None for multiclass."""
-        if self.target.kind == "multiclass":
-            return None
-        uris = self.joined_uris(split)
-        parts = [pq.read_table(path_of(uri), columns=[JOINED_LABEL], filesystem=arrow_filesystem(uri)) for uri in uris]
-        return float(pc.mean(pa.concat_tables(parts).column(JOINED_LABEL).cast(pa.float64())).as_py())
+    @property
+    def profile(self) -> dict[str, Any]:
+        """The reference profile of the feature inputs: split -> column -> what its values were like."""
+        found: dict[str, Any] = read_json(join(self.uri, PROFILE))
+        return found
+
+    def mark_used(self) -> None:
+        """Say that these data and their rows are in use now: ``raypipe gc`` goes by it."""
+        for uri in (self.joined.uri, self.uri):
+            mark_used(uri)
 
     def tensors(self, split: str) -> LabelledTensors:
         """All tensors of `split`, in table order."""
-        parts = [load(read_bytes(join(self.uri, "tensors", split, f"{stem}.safetensors"))) for stem in self.files[split]]
+        parts = [load(read_bytes(tensors_uri(self.uri, split, stem))) for stem in self.joined.files[split]]
         named = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return LabelledTensors(y_N=named.pop("y_N"), inputs=named)
 
@@ -88,52 +119,68 @@ class Prepared:
     def to_dict(self) -> dict[str, Any]:
         """As stored in the manifest."""
         return {
+            "format": FORMAT,
             "digest": self.digest,
-            "tables": dict(self.tables),
-            "rows": self.rows.to_dict(),
-            "num_rows": dict(self.num_rows),
-            "times": {split: list(times) for split, times in self.times.items()},
-            "features": self.features.to_dict(),
-            "target": self.target.to_dict(),
+            "joined": self.joined.digest,
+            "features": self.features.digest,
             "inputs": self.inputs.to_dict(),
             "sources": dict(self.sources),
-            "columns": list(self.columns),
-            "files": {split: list(files) for split, files in self.files.items()},
-            "unmatched": dict(self.unmatched),
         }
 
     @classmethod
-    def open(cls, uri: str) -> "Prepared":
+    def open(cls, uri: str, *, allowed: Sequence[str] = ()) -> "Prepared":
         """The prepared data at `uri`.
 
+        Args:
+            uri: Its folder.
+            allowed: Modules of the user's whose functions its features may call.
+
         Raises:
-            StorageError: when nothing, or nothing complete, is there.
+            StorageError: when nothing, or nothing complete, is there, or a newer raypipe wrote it.
         """
-        data = read_json(join(uri, MANIFEST))
-        rows = data["rows"]
+        data = read_manifest(join(uri, MANIFEST), FORMAT)
         return cls(
             uri=uri,
             digest=data["digest"],
-            tables=data["tables"],
-            rows=RowCounts(rows["in"], rows["out"], rows["set_aside"]),
-            num_rows={split: data["num_rows"][split] for split in SPLITS},
-            times={split: (low, high) for split, (low, high) in data["times"].items()},
-            features=FittedFeatures.from_dict(data["features"]),
-            target=Target.from_dict(data["target"]),
+            joined=Joined.open(joined_uri(uri.rsplit("/", 2)[0], data["joined"])),
+            features=_features(uri, allowed),
             inputs=Contract.from_dict(data["inputs"]),
             sources=data["sources"],
-            columns=tuple(data["columns"]),
-            files={split: tuple(files) for split, files in data["files"].items()},
-            unmatched=data["unmatched"],
         )
+
+
+def _features(uri: str, allowed: Sequence[str]) -> FittedFeatures:
+    files = {name: read_bytes(join(uri, name)) for name in FEATURE_FILES}
+    return FittedFeatures.from_files(files, allowed=allowed)
+
+
+def joined_uri(root: str, digest: str) -> str:
+    """Folder of the joined rows with `digest` under a storage root."""
+    return join(root, "joined", digest[:24])
+
+
+def prepared_uri(root: str, digest: str) -> str:
+    """Folder of the prepared data with `digest` under a storage root."""
+    return join(root, "prepared", digest[:24])
+
+
+def tensors_uri(uri: str, split: str, stem: str) -> str:
+    """Where stage two writes the tensors of one part."""
+    return join(uri, "tensors", split, f"{stem}.safetensors")
 
 
 @dataclass(frozen=True)
 class LoadPrepared:
-    """A picklable loader: a training worker calls it to read its tensors."""
+    """A picklable loader: a training worker calls it to read its tensors.
+
+    Attributes:
+        uri: Folder of the prepared data.
+        allowed: As of `Prepared.open`.
+    """
 
     uri: str
+    allowed: tuple[str, ...] = ()
 
     def __call__(self) -> TrainingData:
         """Train and validation rows at `uri`."""
-        return Prepared.open(self.uri).training_data()
+        return Prepared.open(self.uri, allowed=self.allowed).training_data()

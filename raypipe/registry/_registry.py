@@ -5,6 +5,7 @@ written; one without the tag is what a killed registration left, and the next on
 under ``storage.root/models/NAME/DIGEST``, where replicas read it without MLflow.
 """
 
+import json
 import re
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raypipe.bundle import MANIFEST, Bundle, load_bundle, read_manifest
+from raypipe.bundle import MANIFEST, Bundle, check_parity, load_bundle, read_manifest
 from raypipe.core.errors import BundleError, ConfigError, ModelNotFound
 from raypipe.core.storage import Storage, download_folder, upload_folder
 from raypipe.registry._pyfunc_model import save_pyfunc
@@ -60,17 +61,19 @@ class Registry:
 
         Args:
             name: Registered model; made when new.
-            bundle_folder: A saved bundle; loaded first, so a damaged one is refused.
+            bundle_folder: A saved bundle; loaded first, so a damaged one is refused, and its train/serve parity is proved
+                again where it is registered. The result is the version's tag ``parity`` and its description.
             run_id: The run that made it.
             tags: More facts for the version.
 
         Raises:
             ConfigError: when MLflow or a folder could not take `name`.
-            BundleError: when the bundle does not load.
+            BundleError: when the bundle does not load, or its features differ between training and serving.
         """
         if not _NAME.fullmatch(name):
             raise ConfigError([f"model name {name!r}: expected letters, digits, '_', '-' and '.', at most 200"])
         bundle = load_bundle(bundle_folder)
+        parity = check_parity(bundle.features, inputs=bundle.inputs, rows=bundle.examples, uri=str(bundle_folder))
         known = self.find_by_digest(name, bundle.digest)
         if known is not None:
             return known
@@ -78,8 +81,9 @@ class Registry:
         bundle_uri = self._storage.uri("models", name, bundle.digest)
         upload_folder(bundle_folder, bundle_uri, last=MANIFEST)
         facts = {**(tags or {}), "digest": bundle.digest, "run_id": run_id, "bundle_uri": bundle_uri}
+        facts["parity"] = json.dumps(parity.to_dict())
         logged = self._log_model(bundle, bundle_folder, run_id)
-        number = self._create_version(name, logged, run_id, facts)
+        number = self._create_version(name, logged, run_id, tags=facts, description=f"Train/serve parity: {parity}")
         self._client.set_model_version_tag(name, str(number), "status", _COMPLETE)
         return ModelVersion(name=name, version=number, digest=bundle.digest, run_id=run_id, bundle_uri=bundle_uri)
 
@@ -164,7 +168,7 @@ class Registry:
             self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         return logged
 
-    def _create_version(self, name: str, logged: "LoggedModel", run_id: str, tags: dict[str, str]) -> int:
+    def _create_version(self, name: str, logged: "LoggedModel", run_id: str, *, tags: dict[str, str], description: str) -> int:
         from mlflow.exceptions import MlflowException
 
         try:
@@ -177,7 +181,7 @@ class Registry:
             where = {"source": f"models:/{logged.model_id}", "model_id": logged.model_id}
         else:
             where = {"source": logged.artifact_location}
-        made = self._client.create_model_version(name, run_id=run_id or None, tags=tags, **where)
+        made = self._client.create_model_version(name, run_id=run_id or None, tags=tags, description=description, **where)
         return int(made.version)
 
     def _remove_incomplete(self, name: str, digest: str) -> None:

@@ -1,0 +1,10 @@
+"""Features of one's own: a function is named for its feature, takes NumPy columns, and gives a number for each row."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def bill_angle(bill_length_mm: NDArray[np.float64], bill_depth_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How steep the bill is, in degrees; NaN where a length is missing."""
+    angle_N: NDArray[np.float64] = np.degrees(np.arctan2(bill_depth_mm, bill_length_mm))
+    return angle_N

@@ -1,0 +1,205 @@
+"""The bundle as a folder.
+
+```text
+inputs.json          the columns it takes: contract, and source "request" or "view:NAME" of each
+features.json        fitted features
+features.arrow       their tables, such as vocabularies
+model.json model/    kind of the model, and its own files
+target.json          what it predicts, and the threshold
+profile.json         reference profile of the inputs
+meta.json            facts for people and lineage (no times, no paths: they would change the digest)
+examples.arrow       up to 256 raw rows
+golden.safetensors   the features and scores of up to 32 of those rows
+parity.json          on how many rows train/serve parity was proved
+manifest.json        size and sha256 of every file, packages, user modules, digest; written last
+```
+
+Nothing is pickled and nothing unpickles. Loading checks every file and recomputes the golden rows.
+"""
+
+import json
+import shutil
+import uuid
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raypipe.bundle._bundle import Bundle
+from raypipe.bundle._code import check_needs, find_needs
+from raypipe.bundle._golden import Golden, check_scores, check_tensors, golden_index, read_golden, write_golden
+from raypipe.bundle._inputs import inputs_from_dict, inputs_to_dict, is_source, json_rows, sources_from_dict
+from raypipe.bundle._manifest import MANIFEST, check_files, read_manifest, write_manifest
+from raypipe.bundle._parity import Probe, compare_back_ends, compare_loaded, make_probe
+from raypipe.core.errors import BundleError, RaypipeError
+from raypipe.core.tensors import Target, Tensors
+from raypipe.features import FittedFeatures
+from raypipe.models import FittedModel, load_model
+
+_FEATURE_FILES = ("features.json", "features.arrow")
+
+
+def save_bundle(bundle: Bundle, folder: Path, *, modules: Sequence[str] = ()) -> str:
+    """Write `bundle` to the local `folder`, whole or not at all; returns its digest.
+
+    The same parts give the same digest, in any folder at any time. An older bundle at `folder` is replaced.
+
+    Before anything is written, the features of the examples and of hostile rows made from them must come out the same in
+    every way to compute them (`check_parity`); before the folder gets its name, it is loaded, and what was loaded must
+    give the same again.
+
+    Args:
+        bundle: What to save.
+        folder: Where; its parent is made.
+        modules: User modules needed beside those of the model and of the features.
+
+    Raises:
+        BundleError: when the parts do not fit, features of a row depend on how they are computed, or `folder` holds
+            something else.
+    """
+    _check_parts(bundle, str(folder))
+    if folder.exists() and not (folder / MANIFEST).exists() and any(folder.iterdir()):
+        raise BundleError(str(folder), "the folder holds files that are no bundle; choose another")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
+    partial.mkdir()
+    try:
+        digest = _write(bundle, partial, modules, str(folder))
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return digest
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """The bundle at the local `folder`, proved to be the one that was written and to answer as it did.
+
+    Raises:
+        BundleError: naming the file that is missing, extra or changed, a newer format, a package or module that is
+            missing or changed, or the golden row and feature that come out otherwise.
+    """
+    bundle, golden = _read(folder)
+    _check_golden(bundle, golden, str(folder))
+    return bundle
+
+
+def _write(bundle: Bundle, folder: Path, modules: Sequence[str], uri: str) -> str:
+    probe = make_probe(bundle.inputs, bundle.examples, uri=uri)
+    tensors = compare_back_ends(bundle.features, probe, uri=uri)
+    _write_golden(bundle, probe, tensors, folder)
+    (folder / "model").mkdir()
+    bundle.model.save(folder / "model")
+    for name, content in bundle.features.to_files().items():
+        (folder / name).write_bytes(content)
+    _write_json(folder / "inputs.json", inputs_to_dict(bundle.inputs, bundle.sources))
+    _write_json(folder / "model.json", {"kind": bundle.model.kind})
+    _write_json(folder / "target.json", {**bundle.target.to_dict(), "threshold": bundle.threshold})
+    _write_json(folder / "meta.json", dict(bundle.meta))
+    _write_json(folder / "profile.json", dict(bundle.profile))
+    _write_json(folder / "parity.json", probe.parity.to_dict())
+    needs = find_needs({type(bundle.model).__module__, *bundle.features.modules, *modules}, uri)
+    digest = write_manifest(folder, needs.requires, needs.code)
+    loaded, golden = _read(folder)
+    compare_loaded(loaded.features, probe, tensors, uri=uri)
+    _check_golden(loaded, golden, uri)
+    return digest
+
+
+def _write_golden(bundle: Bundle, probe: Probe, tensors: Tensors, folder: Path) -> None:
+    num_real = probe.parity.num_real
+    of_golden = {name: tensor[golden_index(num_real)] for name, tensor in tensors.items()}
+    examples = probe.table.slice(0, num_real)
+    write_golden(folder, Golden(examples=examples, tensors=of_golden, scores=bundle.model.predict(of_golden)))
+
+
+def _read(folder: Path) -> tuple[Bundle, Golden]:
+    uri = str(folder)
+    manifest = read_manifest(folder)
+    check_files(folder, manifest)
+    check_needs(manifest.requires, manifest.code, uri)
+    checked_modules = {code.import_path for code in manifest.code}
+    inputs, target = _read_json(folder / "inputs.json"), _read_json(folder / "target.json")
+    golden = read_golden(folder)
+    bundle = Bundle(
+        inputs=inputs_from_dict(inputs),
+        sources=sources_from_dict(inputs),
+        features=_load_features(folder, checked_modules),
+        model=_load_model(folder, checked_modules),
+        target=Target.from_dict(target),
+        examples=golden.examples,
+        threshold=target["threshold"],
+        profile=_read_json(folder / "profile.json"),
+        meta=_read_json(folder / "meta.json"),
+        digest=manifest.digest,
+    )
+    return bundle, golden
+
+
+def _check_parts(bundle: Bundle, uri: str) -> None:
+    """Refuse parts that do not belong together before anything is written."""
+    columns = set(bundle.inputs.columns)
+    problems = {
+        "features need columns that inputs lack": set(bundle.features.input_columns) - columns,
+        "input columns without a source": columns - set(bundle.sources),
+        "sources must be request or view:NAME": {n for n in columns & set(bundle.sources) if not is_source(bundle.sources[n])},
+        "examples lack input columns": columns - set(bundle.examples.column_names),
+    }
+    for problem, names in problems.items():
+        if names:
+            raise BundleError(uri, f"{problem}: {', '.join(sorted(names))}")
+    if not len(bundle.examples):
+        raise BundleError(uri, "there are no example rows; give at least one training row")
+    if (bundle.target.kind == "binary") != (bundle.threshold is not None):
+        raise BundleError(
+            uri, f"a {bundle.target.kind} target with threshold {bundle.threshold}; binary needs one, others have none"
+        )
+
+
+def _load_features(folder: Path, checked_modules: Collection[str]) -> FittedFeatures:
+    """The features; a user's function is called only from a module that the manifest lists and whose sha256 was checked."""
+    uri = str(folder)
+    try:
+        files = {name: (folder / name).read_bytes() for name in _FEATURE_FILES}
+        features = FittedFeatures.from_files(files, allowed=tuple(sorted(checked_modules)))
+    except FileNotFoundError as error:
+        raise BundleError(uri, f"{Path(error.filename).name} is missing") from error
+    except (RaypipeError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(uri, f"{' and '.join(_FEATURE_FILES)} are not fitted features of this version ({error})") from error
+    for module in sorted(set(features.modules) - set(checked_modules)):
+        raise BundleError(uri, f"features name module {module}, which {MANIFEST} does not list")
+    return features
+
+
+def _load_model(folder: Path, checked_modules: Collection[str]) -> FittedModel:
+    """The model; a user's class is imported only from a module that the manifest lists and whose sha256 was checked."""
+    kind = _read_json(folder / "model.json")["kind"]
+    module, _, name = kind.partition(":")
+    if name and module not in checked_modules:
+        raise BundleError(str(folder), f"model.json names module {module}, which {MANIFEST} does not list")
+    return load_model(kind, folder / "model")
+
+
+def _check_golden(bundle: Bundle, golden: Golden, uri: str) -> None:
+    """Recompute the golden rows, the features by both back ends."""
+    features, rows = bundle.features, golden.rows
+    try:
+        by_columns = features.transform(rows)
+        by_row = [features.row(record) for record in bundle.inputs.read_records(json_rows(rows)).rows]
+        scores = bundle.model.predict(by_columns)
+    except RaypipeError as error:
+        raise BundleError(uri, f"the golden rows cannot be recomputed ({error})") from error
+    check_tensors(uri, features.specs, golden.tensors, by_columns)
+    joined = {name: np.concatenate([tensors[name] for tensors in by_row]) for name in by_row[0]}
+    check_tensors(uri, features.specs, golden.tensors, joined)
+    check_scores(uri, golden.scores, scores)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_bytes())

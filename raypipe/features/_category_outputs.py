@@ -1,0 +1,179 @@
+"""Fitted outputs over categorical values: index, one-hot, frequency, hash."""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import InstanceOf
+
+from raypipe.core.config import config
+from raypipe.features._cells import Cells, is_null
+from raypipe.features._counts import Vocabulary
+from raypipe.features._hashing import buckets, hash_columns, hash_value
+from raypipe.features._protocols import TensorName
+from raypipe.features._rowcode import RowCode
+from raypipe.features._sources import ValueSource
+
+
+@config
+class _FittedVocabulary:
+    """What outputs with a vocabulary share."""
+
+    name: str
+    source: ValueSource
+    vocabulary: InstanceOf[Vocabulary]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of the source."""
+        return self.source.columns
+
+    @property
+    def known(self) -> str:
+        """The vocabulary in a report."""
+        known = self.vocabulary
+        pairs = zip(known.values[:3].to_pylist(), known.counts_D[:3].tolist(), strict=True)
+        top = ", ".join(f"{value} {count}" for value, count in pairs)
+        return f"{len(known)} values (most frequent: {top}), {known.rare} rare rows, {known.nulls} null"
+
+    def _index(self, code: RowCode) -> str:
+        """Expression of the index in the row function. A lookup finds a value of the column's own kind only."""
+        return f"{code.bind(dict(self.vocabulary.lookup))}.get({self.source.value(code)}, 0)"
+
+
+@config
+class FittedCategory(_FittedVocabulary):
+    """A column of ``categories_NC``: the place of the value in the vocabulary, from 1; 0 for unknown and null."""
+
+    kind: Literal["category"] = "category"
+    tensor: ClassVar[TensorName] = "categories_NC"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name."""
+        return (self.name,)
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Number of indices, 0 included."""
+        return (len(self.vocabulary) + 1,)
+
+    @property
+    def statistics(self) -> str:
+        """For a report."""
+        return f"index of {self.source} in {self.known}; unknown -> 0"
+
+    def compute(self, cells: Cells) -> NDArray[np.int32]:
+        """int32 index of each row."""
+        return self.vocabulary.index_of(self.source.array(cells))
+
+    def emit(self, code: RowCode) -> list[str]:
+        """The same of one row."""
+        return [self._index(code)]
+
+
+@config
+class FittedOneHot(_FittedVocabulary):
+    """A column of ``numbers_NF`` for each known value: 1 where the row has it. All 0 for unknown and null."""
+
+    kind: Literal["one_hot"] = "one_hot"
+    tensor: ClassVar[TensorName] = "numbers_NF"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """NAME_value."""
+        return tuple(f"{self.name}_{value}" for value in self.vocabulary.values.to_pylist())
+
+    @property
+    def statistics(self) -> str:
+        """For a report."""
+        return f"1 where {self.source} has the value, of {self.known}"
+
+    def compute(self, cells: Cells) -> NDArray[np.float32]:
+        """(N, K)."""
+        return np.eye(len(self.vocabulary) + 1, dtype=np.float32)[self.vocabulary.index_of(self.source.array(cells)), 1:]
+
+    def emit(self, code: RowCode) -> list[str]:
+        """The same of one row."""
+        size = len(self.vocabulary)
+        rows = np.eye(size + 1)[:, 1:].tolist()
+        hot = code.let(f"{code.bind(rows)}[{self._index(code)}]")
+        return [f"*{hot}"] if size else []
+
+
+@config
+class FittedFrequency(_FittedVocabulary):
+    """A column of ``numbers_NF``: the share of training rows that have the value; 0 for unknown and null."""
+
+    kind: Literal["frequency"] = "frequency"
+    tensor: ClassVar[TensorName] = "numbers_NF"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name."""
+        return (self.name,)
+
+    @property
+    def statistics(self) -> str:
+        """For a report."""
+        return f"share of training rows with the value of {self.source}, of {self.known}; unknown -> 0"
+
+    def compute(self, cells: Cells) -> NDArray[np.float32]:
+        """float32 of each row."""
+        return np.array(self._shares(), np.float32)[self.vocabulary.index_of(self.source.array(cells))]
+
+    def emit(self, code: RowCode) -> list[str]:
+        """The same of one row."""
+        return [f"{code.bind(self._shares())}[{self._index(code)}]"]
+
+    def _shares(self) -> list[float]:
+        """Share of each index."""
+        known = self.vocabulary
+        rows = int(known.counts_D.sum()) + known.rare + known.nulls
+        return [0.0, *(count / rows for count in known.counts_D.tolist())]
+
+
+@config
+class FittedHash:
+    """A column of ``categories_NC``: 1 + hash modulo `buckets`; 0 for null."""
+
+    kind: Literal["hash"] = "hash"
+    tensor: ClassVar[TensorName] = "categories_NC"
+    name: str
+    source: ValueSource
+    buckets: int
+    seed: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name."""
+        return (self.name,)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of the source."""
+        return self.source.columns
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Number of indices, 0 included."""
+        return (self.buckets + 1,)
+
+    @property
+    def statistics(self) -> str:
+        """For a report."""
+        return f"1 + hash of {self.source} with seed {self.seed} modulo {self.buckets}; null -> 0"
+
+    def compute(self, cells: Cells) -> NDArray[np.int32]:
+        """int32 index of each row."""
+        values = self.source.array(cells)
+        index_N = (buckets(hash_columns(values, seed=self.seed), self.buckets) + 1).astype(np.int32)
+        if values.null_count or pa.types.is_dictionary(values.type):
+            index_N[is_null(values)] = 0
+        return index_N
+
+    def emit(self, code: RowCode) -> list[str]:
+        """The same of one row."""
+        v = self.source.value(code)
+        return [f"(0 if {v} is None else 1 + {code.bind(hash_value)}({v}, seed={self.seed}) % {self.buckets})"]

@@ -1,0 +1,226 @@
+"""Collecting prepared data that is no longer used: by age, by size, and what killed jobs left behind.
+
+Never collected: what was used or written within `Collection.spare`, so nothing that a running job is at; and joined rows of
+prepared data that stays. What the latest prepare step of an experiment of this root points to goes by age alone, not by size.
+The manifest of a folder is removed first: a collection that is killed leaves nothing that would be taken for complete.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from raypipe.core.config import config
+from raypipe.core.durations import Duration
+from raypipe.core.storage import Storage, exists, filesystem, is_remote, join, list_files, path_of, read_json, remove
+from raypipe.prepare._joined import JOINED_MANIFEST
+from raypipe.prepare._prepared import MANIFEST
+from raypipe.prepare._use import last_used
+
+Reason = Literal["age", "size", "incomplete", "left behind"]
+_MANIFESTS: Mapping[str, str] = {"prepared": MANIFEST, "joined": JOINED_MANIFEST}
+_PARTIAL = ".partial"
+
+
+@config
+class Collection:
+    """When prepared data goes.
+
+    Attributes:
+        max_age: Prepared data and joined rows that nothing used for so long go.
+        max_bytes: Least recently used ones go until the rest is no larger; null for no bound.
+        spare: Nothing that was used or written within this time goes, whatever its size.
+        dry_run: Only say what would go.
+    """
+
+    max_age: Duration = timedelta(days=30)
+    max_bytes: Annotated[int, Field(ge=0)] | None = None
+    spare: Duration = timedelta(days=1)
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A folder of prepared data or joined rows, complete or not.
+
+    Attributes:
+        uri: The folder.
+        kind: ``prepared`` or ``joined``.
+        digest: The name of the folder.
+        num_bytes: Size of its files.
+        used_at: The latest of its last use and its last write.
+        complete: Whether its manifest is there.
+        rows_of: Of prepared data, the name of the folder of its joined rows.
+        wanted: Whether the latest prepare step of an experiment points to it.
+    """
+
+    uri: str
+    kind: Literal["prepared", "joined"]
+    digest: str
+    num_bytes: int
+    used_at: datetime
+    complete: bool
+    rows_of: str = ""
+    wanted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """Something that goes, and why."""
+
+    uri: str
+    num_bytes: int
+    reason: Reason
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the job's line."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collecting:
+    """What a collection found: what goes, in the order in which it goes, and what stays."""
+
+    collected: tuple[Collected, ...]
+    num_bytes_kept: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of what goes."""
+        return sum(one.num_bytes for one in self.collected)
+
+
+def collect(storage: Storage, rules: Collection, *, now: datetime | None = None) -> Collecting:
+    """Decide what goes, and remove it unless `rules` say to look only.
+
+    Args:
+        storage: The root.
+        rules: When something goes.
+        now: The present, by default the clock's.
+    """
+    now = now or datetime.now(UTC)
+    folders = [*_folders(storage, "prepared"), *_folders(storage, "joined")]
+    collecting = decide(_marked(storage, folders), rules, now=now)
+    leftovers = _left_behind(storage, before=now - rules.spare)
+    collecting = replace(collecting, collected=(*collecting.collected, *leftovers))
+    if not rules.dry_run:
+        for one in collecting.collected:
+            used = last_used(one.uri)
+            if used is None or used < now - rules.spare:  # else a job began to use it since
+                _remove(one.uri)
+    return collecting
+
+
+def decide(folders: Iterable[Kept], rules: Collection, *, now: datetime) -> Collecting:
+    """What of `folders` goes: a pure function.
+
+    Prepared data comes before the joined rows that it needs, and takes them along into what stays.
+    """
+    spared = now - rules.spare
+    found = _as_used_as_what_needs_them(list(folders))
+    going: dict[str, Reason] = {}
+    for folder in found:
+        if folder.used_at < spared and (not folder.complete or folder.used_at < now - rules.max_age):
+            going[folder.uri] = "age" if folder.complete else "incomplete"
+    size = sum(folder.num_bytes for folder in found if folder.uri not in going)
+    oldest_first = sorted(found, key=lambda folder: (folder.used_at, folder.kind == "joined", folder.uri))
+    for folder in oldest_first:
+        if rules.max_bytes is None or size <= rules.max_bytes:
+            break
+        if folder.uri not in going and not folder.wanted and folder.used_at < spared and not _needed(folder, found, going):
+            going[folder.uri] = "size"
+            size -= folder.num_bytes
+    collected = [
+        Collected(uri=f.uri, num_bytes=f.num_bytes, reason=going[f.uri])
+        for f in sorted(found, key=lambda f: (f.kind == "joined", f.used_at, f.uri))
+        if f.uri in going
+    ]
+    return Collecting(collected=tuple(collected), num_bytes_kept=size)
+
+
+def _as_used_as_what_needs_them(folders: list[Kept]) -> list[Kept]:
+    """Joined rows were used when prepared data of theirs was, and are wanted where that is."""
+    out = []
+    for folder in folders:
+        users = [other for other in folders if other.complete and other.rows_of == folder.digest and folder.kind == "joined"]
+        used_at = max([folder.used_at, *(user.used_at for user in users)])
+        out.append(replace(folder, used_at=used_at, wanted=folder.wanted or any(user.wanted for user in users)))
+    return out
+
+
+def _needed(folder: Kept, folders: list[Kept], going: Mapping[str, Reason]) -> bool:
+    """Whether prepared data that stays needs these joined rows."""
+    if folder.kind != "joined":
+        return False
+    return any(other.complete and other.rows_of == folder.digest and other.uri not in going for other in folders)
+
+
+def _folders(storage: Storage, kind: Literal["prepared", "joined"]) -> list[Kept]:
+    root, by_name = storage.uri(kind), defaultdict(list)
+    for uri, info in _listed(root):
+        by_name[uri.removeprefix(f"{root}/").partition("/")[0]].append(info)
+    return [_folder(root, kind, name, files) for name, files in sorted(by_name.items())]
+
+
+def _folder(root: str, kind: Literal["prepared", "joined"], name: str, files: list[Mapping[str, Any]]) -> Kept:
+    uri, manifest = join(root, name), join(root, name, _MANIFESTS[kind])
+    complete, used = exists(manifest), last_used(uri)
+    written = max(_time_of(info) for info in files)
+    return Kept(
+        uri=uri,
+        kind=kind,
+        digest=name,
+        num_bytes=sum(int(info["size"]) for info in files),
+        used_at=used if complete and used is not None else written,
+        complete=complete,
+        rows_of=read_json(manifest).get("joined", "")[: len(name)] if complete else "",  # older ones hold their rows
+    )
+
+
+def _marked(storage: Storage, folders: list[Kept]) -> list[Kept]:
+    """The folders, those marked that the latest prepare step of an experiment points to."""
+    steps = [uri for uri in list_files(storage.uri("steps")) if uri.endswith("/prepare.json")]
+    wanted = {read_json(uri)["result"]["uri"].rstrip("/").rsplit("/", 1)[-1] for uri in steps}
+    return [replace(folder, wanted=folder.kind == "prepared" and folder.digest in wanted) for folder in folders]
+
+
+def _left_behind(storage: Storage, *, before: datetime) -> list[Collected]:
+    """Files and folders that a killed writer began under a local root; in a bucket nothing half-written can be seen."""
+    root = Path(storage.uri())
+    if is_remote(storage.uri()) or not root.is_dir():
+        return []
+    found = sorted(path for path in root.rglob(f"*{_PARTIAL}") if not any(p.name.endswith(_PARTIAL) for p in path.parents))
+    out = []
+    for path in found:
+        files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+        stats = [file.stat() for file in files] or [path.stat()]
+        if max(stat.st_mtime for stat in stats) < before.timestamp():
+            size = sum(file.stat().st_size for file in files)
+            out.append(Collected(uri=str(path), num_bytes=size, reason="left behind"))
+    return out
+
+
+def _listed(uri: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """All files below `uri` with what the file system says of them."""
+    fs, path = filesystem(uri), path_of(uri)
+    fs.invalidate_cache()
+    prefix = uri.split("://", 1)[0] + "://" if is_remote(uri) else ""
+    found = fs.find(path, detail=True) if fs.exists(path) else {}
+    return [(prefix + str(name), info) for name, info in found.items() if info["type"] == "file"]
+
+
+def _time_of(info: Mapping[str, Any]) -> datetime:
+    """When a file was written, as a local file system or a bucket says it."""
+    written = info["mtime"] if "mtime" in info else info["LastModified"]
+    return written if isinstance(written, datetime) else datetime.fromtimestamp(written, UTC)
+
+
+def _remove(uri: str) -> None:
+    """Remove a folder or file, manifests first."""
+    for manifest in _MANIFESTS.values():
+        remove(join(uri, manifest))
+    remove(uri)

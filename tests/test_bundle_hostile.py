@@ -1,0 +1,111 @@
+"""Hostile rows: the same for the same seed on any machine, and every fitting hostile value in every column."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundle_parts import contract, raw_rows, run_python
+from contract_parts import contract as contract_of
+
+from raypipe.bundle import hostile_rows
+from raypipe.bundle._alike import check_refused_alike
+
+
+def rows(num: int = 1024, seed: int = 0) -> list[dict[str, Any]]:
+    return hostile_rows(contract(), raw_rows(40), seed=seed, num=num)
+
+
+def cells(column: str, found: list[dict[str, Any]]) -> list[Any]:
+    return [row[column] for row in found if column in row]
+
+
+def test_the_same_seed_gives_the_same_rows_in_any_process_and_another_gives_others() -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_bundle_hostile as t; print(repr(t.rows()).encode())"
+    here = run_python(code, str(Path(__file__).parent))  # strings hash otherwise in each process
+    assert here.stdout.strip() == repr(repr(rows()).encode()), here.stderr
+    assert repr(rows()) == repr(rows())
+    assert repr(rows()) != repr(rows(seed=1))
+
+
+def test_some_keep_the_contract_and_some_break_it_by_every_rule() -> None:
+    read = contract().read_records(rows())
+    assert len(read.rows) > 300
+    assert len(read.bad) > 200
+    assert set(read.bad["rule"].to_pylist()) == {"type", "null", "min", "one_of"}
+    assert set(read.bad["column"].to_pylist()) == set(contract().columns)
+
+
+@pytest.mark.parametrize("column", contract().columns)
+def test_every_column_is_once_missing_null_and_of_other_types(column: str) -> None:
+    found = rows()
+    assert any(column not in row for row in found)
+    values = cells(column, found)
+    assert {type(None), list, dict} <= {type(value) for value in values}
+
+
+@pytest.mark.parametrize(
+    ("column", "wanted"),
+    [
+        ("carrier", ["", "x" * 10_000, "cafe\u0301", "café", "a\u200bb", "\ud800", 3, 3.0, True]),
+        ("minute", [0, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 2**63, True, 3.0, "3"]),
+        ("distance", [5e-324, 1.7976931348623157e308, math.inf, -math.inf, 3, 2**53 + 1, 10**400, "3", True, 0.0]),
+        ("holiday", [True, False, 0, 1, 1.0, "true"]),
+        ("time_hour", ["1900-01-01T00:00:00Z", "2038-01-19T03:14:08Z", "2013-03-10T07:00:00Z", 1356998400]),
+    ],
+)
+def test_hostile_values_of_its_type_are_tried(column: str, wanted: list[Any]) -> None:
+    found = {(type(value), repr(value)) for value in cells(column, rows())}
+    assert [value for value in wanted if (type(value), repr(value)) not in found] == []
+
+
+def test_text_is_tried_in_look_alikes_of_what_was_seen() -> None:
+    tried = set(map(str, cells("carrier", rows())))
+    assert {"UA\u200b", " UA", "UA ", "ua", "UAUA", "UА"} <= tried  # noqa: RUF001
+
+
+def test_negative_zero_and_nan_are_tried() -> None:
+    tried = [value for value in cells("distance", rows()) if isinstance(value, float)]
+    assert any(value == 0 and math.copysign(1, value) < 0 for value in tried)
+    assert any(math.isnan(value) for value in tried)
+
+
+def test_bounds_are_tried_on_both_sides() -> None:
+    c = contract_of(n={"type": "int64", "min": -3, "max": 8}, x={"type": "float64", "min": 0.5}, d="date")
+    base = c.table([{"n": 1, "x": 0.75, "d": None}])
+    found = hostile_rows(c, base, seed=0, num=200)
+    assert {-4, -3, 8, 9} <= {v for v in cells("n", found) if isinstance(v, int)}
+    assert {0.5, math.nextafter(0.5, 0)} <= {v for v in cells("x", found) if isinstance(v, float)}
+    assert {"1900-01-01", "2038-01-19", "2013-02-29"} <= {v for v in cells("d", found) if isinstance(v, str)}
+
+
+def test_keys_are_permuted_and_added() -> None:
+    found, columns = rows(), list(contract().columns)
+    orders = {tuple(name for name in row if name in columns) for row in found}
+    assert tuple(columns) in orders
+    assert tuple(reversed(columns)) in orders
+    assert any(set(row) - set(columns) for row in found)
+
+
+def test_many_columns_share_rows_so_that_the_number_of_rows_stays_bounded() -> None:
+    c = contract_of(**{f"c{i}": ["int64", "float64", "string"][i % 3] for i in range(90)})
+    base = c.table([{f"c{i}": [1, 1.5, "x"][i % 3] for i in range(90)}])
+    found = hostile_rows(c, base, seed=0, num=256)
+    assert 128 <= len(found) <= 300
+    assert all({None, ""} <= {v for v in cells(f"c{i}", found) if v is None or isinstance(v, str)} for i in range(90))
+    read = c.read_records(found)
+    assert len(read.rows) > 50
+    check_refused_alike(c, found, read, uri="wide")
+
+
+def test_rows_that_json_can_say_survive_json() -> None:
+    kept = contract().read_records(rows())
+    bad = set(kept.bad["row"].to_pylist())
+    good = [row for i, row in enumerate(rows()) if i not in bad]
+    again = contract().read_records(json.loads(json.dumps(good, allow_nan=False)))
+    assert repr(again.rows) == repr(kept.rows)
+
+
+def test_one_real_row_is_enough() -> None:
+    assert len(hostile_rows(contract(), raw_rows(1), seed=0, num=400)) == 400
