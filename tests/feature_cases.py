@@ -65,7 +65,11 @@ UTC = dt.UTC
 TIMES = [
     *(dt.datetime(2013, 3, 10, 6, 59, 59, 999_999, UTC), dt.datetime(2013, 3, 10, 7, tzinfo=UTC)),
     *(dt.datetime(2013, 11, 3, 5, 30, tzinfo=UTC), dt.datetime(2013, 11, 3, 6, 30, tzinfo=UTC)),
-    *(dt.datetime(1900, 1, 1, tzinfo=UTC), dt.datetime(2200, 7, 1, tzinfo=UTC), dt.datetime(1883, 11, 18, 16, 59, 59, tzinfo=UTC)),
+    *(
+        dt.datetime(1900, 1, 1, tzinfo=UTC),
+        dt.datetime(2200, 7, 1, tzinfo=UTC),
+        dt.datetime(1883, 11, 18, 16, 59, 59, tzinfo=UTC),
+    ),
     *(dt.datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC), dt.datetime(1970, 1, 1, tzinfo=UTC)),
     *(dt.datetime.min.replace(tzinfo=UTC), dt.datetime.max.replace(tzinfo=UTC), dt.datetime(2012, 12, 31, 23, tzinfo=UTC)),
     dt.datetime(2020, 2, 29, 12, tzinfo=dt.timezone(dt.timedelta(hours=-11, minutes=-17))),
@@ -127,10 +131,25 @@ EXPRESSIONS = [
     *("{f} * 2 - {f}", "{f} / {f}", "{f} // {f}", "{f} % {f}", "{i} + {i}", "{i} * {i}", "-{f}", "abs({f})", "log1p({f})"),
     *("sqrt({f})", "exp({f})", "log({f})", "round({f})", "floor({f})", "coalesce({f}, {i}, 0)", "least({f}, {f}, 1.5)"),
     *("greatest({f}, 0.0)", "{f} if {b} else None", "to_number({s})", "length({s})", "1e300 * {f}", "{t} + minutes({i})"),
-    *("hour({t}, 'Australia/Lord_Howe')", "year({t})", "week({d})", "({t} - {t}) / hours(1)", "({t} - {t}) // {p}", "{f} > {f}"),
+    *(
+        "hour({t}, 'Australia/Lord_Howe')",
+        "year({t})",
+        "week({d})",
+        "({t} - {t}) / hours(1)",
+        "({t} - {t}) // {p}",
+        "{f} > {f}",
+    ),
     *("{b} and {f} >= 1 or not {b}", "is_null({f})", "{s} in ['UA', '']", "contains({s}, 'A')", "{t} < {t}", "1 < {i} <= 7"),
     *("{f} in [0, 1.5]", "lower({s})", "upper({s})", "trim({s})", "concat({s}, '|', {s})", "substr({s}, 0, 2)", "to_text({i})"),
-    *("to_text({b})", "replace({s}, 'A', '\u00e9')", "{s} if {b} else 'none'", "{t} - days({i})", "{t} + {p}", "-{p}", "{p} % hours(5)"),
+    *(
+        "to_text({b})",
+        "replace({s}, 'A', '\u00e9')",
+        "{s} if {b} else 'none'",
+        "{t} - days({i})",
+        "{t} + {p}",
+        "-{p}",
+        "{p} % hours(5)",
+    ),
     *("{t} if {b} else {t}", "date({t}, 'America/New_York')", "{t} - {t}", "{d} - {d}", "hours({i})", "{d} if {b} else None"),
 ]
 PLACES = {
@@ -234,7 +253,10 @@ def _settings(columns: Columns) -> dict[str, st.SearchStrategy[dict[str, Any]]]:
             _merged,
             known(),
             st.fixed_dictionaries(
-                {"kind": st.just("cross"), "columns": st.lists(column_of(columns, *VALUES), min_size=2, max_size=3, unique=True)}
+                {
+                    "kind": st.just("cross"),
+                    "columns": st.lists(column_of(columns, *VALUES), min_size=2, max_size=3, unique=True),
+                }
             ),
         ),
         "hash": st.fixed_dictionaries(

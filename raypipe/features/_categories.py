@@ -14,6 +14,7 @@ from raypipe.features._kinds import CATEGORICAL, Kind, need_kind
 from raypipe.features._numbers import Names, check_columns
 from raypipe.features._protocols import FittedOutput, Labels, State
 from raypipe.features._sources import ColumnSource, CrossSource, ValueSource
+from raypipe.features._threads import in_threads
 
 Encode = Literal["index", "one_hot", "frequency"]
 MAX_ONE_HOT = 1000
@@ -132,9 +133,11 @@ class Category(Known):
 
     def solve(self, feature: str, states: Mapping[str, Any]) -> tuple[FittedOutput, ...]:
         """The fitted outputs."""
+        columns = list(zip(self.names_of(feature), self.columns_of(feature), strict=True))
+        known = in_threads(lambda column: self.vocabulary(*column, states[column[0]]), columns)
         return tuple(
-            encoded(name, ColumnSource(column=column), self.encode, self.vocabulary(name, column, states[name]))
-            for name, column in zip(self.names_of(feature), self.columns_of(feature), strict=True)
+            encoded(name, ColumnSource(column=column), self.encode, vocabulary)
+            for (name, column), vocabulary in zip(columns, known, strict=True)
         )
 
 

@@ -35,6 +35,7 @@ class Cells:
     def __init__(self, features: Derivations, inputs: Mapping[str, Kind], table: pa.Table) -> None:
         self.num_rows = table.num_rows
         self._features, self._inputs, self._table = features, inputs, table
+        self._arrays = _in_one_piece(table)
         self._columns: dict[str, pa.Array] = {}
         self._shared: dict[object, object] = {}
 
@@ -60,6 +61,8 @@ class Cells:
         return self._shared[key]  # type: ignore[return-value]  # one key, one type
 
     def _raw(self, name: str) -> pa.Array:
+        if name in self._arrays:
+            return normal(self._arrays[name], name, self._inputs[name])
         position = self._table.schema.get_field_index(name)
         if position < 0:
             raise FeatureError(name, "is not a column of the rows to transform", "pass all of `input_columns`")
@@ -143,6 +146,15 @@ def is_null(cells: pa.Array) -> NDArray[np.bool_]:
         cells = cells.dictionary_decode()
     mask: NDArray[np.bool_] = cells.is_null().to_numpy(zero_copy_only=False)
     return mask
+
+
+def _in_one_piece(table: pa.Table) -> dict[str, pa.Array]:
+    """All columns of a table in one chunk, taken out at once (a third of the time of one by one); of another, none."""
+    batches = table.to_batches() if table.num_columns and table.column(0).num_chunks == 1 else []
+    names = table.column_names
+    if len(batches) != 1 or len(set(names)) != len(names):
+        return {}
+    return dict(zip(names, batches[0].columns, strict=True))
 
 
 def _joined(column: pa.ChunkedArray) -> pa.Array:

@@ -21,6 +21,7 @@ from raypipe.features._plain import pack, unpack
 from raypipe.features._protocols import Labels, State
 from raypipe.features._target import FittedTarget
 from raypipe.features._targets import TargetSums
+from raypipe.features._threads import in_threads
 from raypipe.features._treatment import NumberState
 
 _TOGETHER = 8  # states that are merged at once: fewer would hash the same values again and again, more would hold memory
@@ -172,18 +173,19 @@ def _merged(states: Sequence[FitState]) -> FitState:
     for state in states[1:]:
         if {n: f.spec for n, f in state.features.items()} != {n: f.spec for n, f in first.features.items()}:
             raise FeatureError("*", "fitted states are of different feature sets", "fit all chunks with one spec")
+    places = [(name, output) for name, found in first.features.items() for output in found.states]
+    merged = dict(zip(places, in_threads(lambda place: _merged_one(place, states), places), strict=True))
     features = {
-        name: FeatureState(
-            spec=found.spec,
-            states={output: _merged_one(output, [s.features[name].states[output] for s in states]) for output in found.states},
-        )
+        name: FeatureState(spec=found.spec, states={output: merged[name, output] for output in found.states})
         for name, found in first.features.items()
     }
     return FitState(rows=sum(state.rows for state in states), features=features)
 
 
-def _merged_one(name: str, states: list[Any]) -> State:
-    merged: State = type(states[0]).merge(states, name=name)
+def _merged_one(place: tuple[str, str], states: Sequence[FitState]) -> State:
+    feature, output = place
+    parts: list[Any] = [state.features[feature].states[output] for state in states]
+    merged: State = type(parts[0]).merge(parts, name=output)
     return merged
 
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from raypipe.core.config import build, config
-from raypipe.core.digest import digest_json
 from raypipe.core.errors import BundleError
 from raypipe.core.tensors import Tensors, TensorSpecs
 from raypipe.features._bucket import FittedBucket
@@ -31,7 +30,7 @@ from raypipe.features._target import FittedTarget
 
 FORMAT = 2
 JSON_FILE, ARROW_FILE = "features.json", "features.arrow"
-_FEW_ROWS = 12  # up to so many records one call of the row function each is faster than columns
+_FEW_ROWS = 512  # up to so many records one call of the row function each is faster than columns
 AnyOutput = (
     FittedNumber
     | FittedIndicator
@@ -133,12 +132,11 @@ class FittedFeatures:
         return {"numbers_NF": numbers_NF, "categories_NC": categories_NC}
 
     def transform_table(self, rows: pa.Table | pa.RecordBatch) -> pa.Table:
-        """The same values as a table with one float32 or int32 column for each output."""
+        """The same values as a table with one float32 or int32 column for each output, none of them with nulls."""
         numbers_FN = np.empty((len(self.specs.numbers), rows.num_rows), np.float32)
         categories_CN = np.empty((len(self.specs.categories), rows.num_rows), np.int32)
         self._compute(rows, {"numbers_NF": numbers_FN, "categories_NC": categories_CN})
-        names = [*self.specs.numbers, *self.specs.categories]
-        return pa.Table.from_arrays([pa.array(values) for values in (*numbers_FN, *categories_CN)], names=names)
+        return pa.Table.from_arrays([pa.array(values) for values in (*numbers_FN, *categories_CN)], schema=self._schema)
 
     @cached_property
     def row(self) -> RowFunction:
@@ -197,8 +195,7 @@ class FittedFeatures:
     @cached_property
     def digest(self) -> str:
         """Sha256 of spec and statistics."""
-        packed = self._packed
-        return digest_json([packed.json, [array.to_pylist() for array in packed.arrays]])
+        return self._packed.digest
 
     def to_files(self) -> dict[str, bytes]:
         """``features.json`` to read, and ``features.arrow`` with the vocabularies; the same bytes for the same value."""
@@ -252,6 +249,12 @@ class FittedFeatures:
                 out[output.tensor][place] = values
             else:
                 out[output.tensor][place : place + values.shape[1]] = values.T
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        """Of `transform_table`; not nullable, which makes Parquet of it in half the time."""
+        numbers = [pa.field(name, pa.float32(), nullable=False) for name in self.specs.numbers]
+        return pa.schema([*numbers, *(pa.field(name, pa.int32(), nullable=False) for name in self.specs.categories)])
 
     @cached_property
     def places(self) -> list[tuple[AnyOutput, int]]:

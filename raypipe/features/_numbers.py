@@ -180,7 +180,6 @@ class Python(_Numbers, Treatment):
     function: FunctionPath
     columns: Names
 
-
     @property
     def treatment(self) -> Treatment:
         """These settings."""

@@ -1,6 +1,7 @@
 """Frozen values as JSON and Arrow: scalars stay readable, arrays go to rows of one Arrow file."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 from numpy.typing import NDArray
+
+from raypipe.core.digest import digest_json
 
 _SCHEMA = pa.schema(
     [
@@ -26,6 +29,15 @@ class Packed:
 
     json: Any
     arrays: list[pa.Array] = field(default_factory=list)
+
+    @property
+    def digest(self) -> str:
+        """Sha256 of the JSON and the arrays."""
+        found = hashlib.sha256(digest_json(self.json).encode())
+        for values in self.arrays:
+            for part in _content(values):
+                found.update(part)
+        return found.hexdigest()
 
     def arrow_bytes(self) -> bytes:
         """The Arrow file; the same bytes for the same arrays."""
@@ -79,6 +91,18 @@ def _one(values: pa.Array, kind: pa.DataType) -> pa.Array:
     """A list array of one list; compacted, so that equal values have equal bytes."""
     compact = pa.concat_arrays([values.cast(kind.value_type)])
     return pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), compact)
+
+
+def _content(values: pa.Array) -> Iterator[bytes | memoryview]:
+    """What two arrays have in common if and only if they are equal, whatever they are slices of; neither has nulls."""
+    yield f"{values.type} {len(values)} ".encode()
+    if not pt.is_string(values.type):
+        yield _numpy(values).tobytes()
+    elif len(values):
+        _, offsets, text = values.buffers()
+        place_E = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
+        yield np.diff(place_E).tobytes()
+        yield memoryview(b"" if text is None else text)[place_E[0] : place_E[-1]]
 
 
 def _numpy(values: pa.Array) -> NDArray[Any]:

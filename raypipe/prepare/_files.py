@@ -100,7 +100,8 @@ class _FitFragment:
     def __call__(self, work: tuple[int, Fragment]) -> FitState:
         rows = read_fragment(work[1], self.fitting.columns)
         chunks = zip(_chunks(*work), chunks_of(rows), strict=True)
-        return merge_states(self.fitting.fit(chunk, name) for name, chunk in chunks)
+        states = [self.fitting.fit(chunk, name) for name, chunk in chunks]
+        return merge_states(states) if len(states) > 1 else states[0]  # the driver merges those of all pieces
 
 
 def _chunks(number: int, piece: Fragment) -> list[str]:
@@ -131,5 +132,11 @@ def _earlier(out_uri: str) -> set[str]:
     return found - {join(out_uri, TRANSFORMED)}
 
 
-_OUT: Mapping[str, Any] = {"compression": "none", "use_dictionary": False}
-"""Of 13 float32 and 26 int32 columns, 250,000 rows: 63 ms, PyArrow's defaults 373 ms."""
+_OUT: Mapping[str, Any] = {
+    "compression": "none",
+    "use_dictionary": False,
+    "write_statistics": False,
+    "data_page_size": 64 * 2**20,
+    "write_batch_size": 2**20,
+}
+"""Of 13 float32 and 26 int32 columns, 250,000 rows: 45 ms, PyArrow's defaults 373 ms."""
