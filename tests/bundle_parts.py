@@ -2,11 +2,12 @@
 
 import datetime as dt
 import json
+import os
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,21 @@ def make_bundle(kind: str = "binary", *, num_rounds: int = 5, seed: int = 0) -> 
     )
 
 
+def with_function(bundle: Bundle, function: str) -> Bundle:
+    """The bundle with one feature of the user's own in the place of `distance`; the model is the same."""
+    own = {"kind": "python", "function": function, "columns": ["distance"], "scale": "standard"}
+    spec = {**FEATURES, "features": {**FEATURES["features"], "distance": own}}
+    features, rows = build(spec, FeatureSet, allowed=(function.partition(":")[0],)), raw_rows()
+    return replace(bundle, features=solve(features, fit_chunk(features, rows), rows.schema).features)
+
+
+def call_another(folder: Path, function: str, other: str) -> None:
+    """Make the saved features call another function of the same module, as somebody who edits a bundle would."""
+    path = folder / "features.json"
+    path.write_text(path.read_text().replace(function, other))
+    reseal(folder)
+
+
 trained = cache(make_bundle)
 """`make_bundle` for tests that only look: trained once in a process."""
 
@@ -183,7 +199,6 @@ def edit_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path.write_text(json.dumps(data))
 
 
-def run_python(code: str, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments], capture_output=True, text=True, check=False, cwd=cwd
-    )
+def run_python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})

@@ -1,14 +1,18 @@
 """Features as tests write them, fitted on small tables, and tensors compared by their bytes."""
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from numpy.typing import NDArray
 
 from raypipe.core.config import build
+from raypipe.core.errors import RaypipeError
 from raypipe.core.tensors import Tensors
 from raypipe.features import FeatureSet, FitState, Fitted, FittedFeatures, Labels, fit_chunk, merge_states, solve
 
@@ -40,7 +44,7 @@ def states(features: FeatureSet, table: pa.Table, cuts: Sequence[int] = (), know
     bounds = [0, *cuts, table.num_rows]
     return [
         fit_chunk(features, table.slice(start, stop - start), part(known, start, stop))
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+        for start, stop in itertools.pairwise(bounds)
     ]
 
 
@@ -86,3 +90,18 @@ def assert_same(found: FittedFeatures, expected: Tensors, tensors: Tensors, rows
 
 def bytes_digest(tensors: Tensors) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(tensors[name]).tobytes() for name in sorted(tensors))).hexdigest()
+
+
+def own_function(name: str, *columns: str) -> dict[str, Any]:
+    """A feature by a function of the module `OWN`."""
+    return {"kind": "python", "function": f"{OWN}:{name}", "columns": columns or ["x"]}
+
+
+def refused(error: type[RaypipeError], call: Callable[..., Any], *given: Any, **named: Any) -> str:
+    """The message, which is one line but for the caret under an expression."""
+    with pytest.raises(error) as caught:
+        call(*given, **named)
+    said = str(caught.value)
+    first, *shown = said.split("\n")
+    assert not shown or (len(shown) == 2 and re.fullmatch(" *\\^", shown[1])), said
+    return f"{first}\n{shown[1]}" if shown else said

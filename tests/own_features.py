@@ -29,6 +29,22 @@ def seen(*columns: NDArray[np.generic]) -> NDArray[np.float64]:
     return np.array([zlib.crc32(repr([_shown(value) for value in row]).encode()) for row in rows], np.float64)
 
 
+def are_as_documented(
+    x: NDArray[np.float64],
+    flag: NDArray[np.float64],
+    text: NDArray[np.object_],
+    at: NDArray[np.datetime64],
+    day: NDArray[np.datetime64],
+    lists: NDArray[np.object_],
+) -> NDArray[np.bool_]:
+    columns = (x, flag, text, at, day, lists)
+    types = [str(column.dtype) for column in columns]
+    fine = types == ["float64", "float64", "object", "datetime64[us]", "datetime64[D]", "object"]
+    fine = fine and not any(column.flags.writeable for column in columns)
+    held = zip(text, lists, strict=True)
+    return np.array([fine and type(t) in (str, type(None)) and type(v) in (np.ndarray, type(None)) for t, v in held])
+
+
 def one_too_many(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.append(x, 0.0)
 
@@ -60,7 +76,16 @@ def fails(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def centred(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Not of the row alone: what the parity gate is there for."""
-    return x - np.nanmean(x)
+    present = x[np.isfinite(x)]
+    return x - (present.mean() if len(present) else 0.0)
+
+
+def text_when_alone(x: NDArray[np.float64]) -> NDArray[np.generic]:
+    return x.astype(str) if len(x) == 1 else x
+
+
+def one_too_many_when_alone(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.append(x, 0.0) if len(x) == 1 else x
 
 
 NOT_A_FUNCTION = 3

@@ -1,18 +1,14 @@
 """Feature functions of the user's own in a bundle: listed by sha256, and the same for one row and for many."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import bundle_parts
 import numpy as np
 import pytest
-from bundle_parts import FEATURES, raw_rows, reseal
+from bundle_parts import call_another, raw_rows, with_function
 
 from raypipe.bundle import Bundle, load_bundle, read_manifest, save_bundle
-from raypipe.core.config import build
-from raypipe.core.errors import BundleError, RaypipeError
-from raypipe.features import FeatureSet, fit_chunk, solve
+from raypipe.core.errors import BundleError
 
 binary = bundle_parts.binary
 
@@ -27,6 +23,16 @@ def centred(x):
 
 def sums(x):
     return np.cumsum(np.nan_to_num(x))
+
+def shy(x):
+    if len(x) > 1 and np.any(x == 5e-324):
+        raise ValueError("too small in company")
+    return x
+
+def alone_only(x):
+    if len(x) > 1:
+        return x
+    raise ValueError("nobody here")
 """
 
 
@@ -37,17 +43,6 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "code" / f"{module}.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path / "code"))
     return module
-
-
-def with_function(bundle: Bundle, function: str) -> Bundle:
-    """The bundle with one feature of the user's own in the place of `distance`; the model is the same."""
-    spec = {**FEATURES, "features": {**FEATURES["features"], "distance": _python(function)}}
-    features, rows = build(spec, FeatureSet, allowed=(function.partition(":")[0],)), raw_rows()
-    return replace(bundle, features=solve(features, fit_chunk(features, rows), rows.schema).features)
-
-
-def _python(function: str) -> dict[str, Any]:
-    return {"kind": "python", "function": function, "columns": ["distance"], "scale": "standard"}
 
 
 def test_a_function_of_ones_own_is_listed_with_its_sha256_and_comes_back(binary: Bundle, own: str, tmp_path: Path) -> None:
@@ -66,9 +61,7 @@ def test_a_function_of_a_module_that_the_manifest_does_not_list_is_never_called(
 ) -> None:
     save_bundle(with_function(binary, f"{own}:alone"), tmp_path / "b")
     (tmp_path / "code" / "trap.py").write_text("raise SystemExit('imported')\n")
-    text = (tmp_path / "b" / "features.json").read_text()
-    (tmp_path / "b" / "features.json").write_text(text.replace(f"{own}:alone", "trap:alone"))
-    reseal(tmp_path / "b")
+    call_another(tmp_path / "b", f"{own}:alone", "trap:alone")
     with pytest.raises(BundleError, match="trap"):
         load_bundle(tmp_path / "b")
 
@@ -77,6 +70,41 @@ def test_a_function_of_a_module_that_the_manifest_does_not_list_is_never_called(
 def test_a_function_that_answers_otherwise_for_one_row_and_for_many_is_not_saved(
     binary: Bundle, own: str, tmp_path: Path, name: str
 ) -> None:
-    with pytest.raises(RaypipeError, match="feature distance"):
+    with pytest.raises(BundleError, match=r"parity: feature distance is .*, on real row \d \(carrier=.*its own row") as refused:
         save_bundle(with_function(binary, f"{own}:{name}"), tmp_path / "b")
+    assert "\n" not in str(refused.value)
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("shy", r"all rows at once have no features by the columns \(ValueError: too small in company\), but each alone has"),
+        ("alone_only", r"real row 0 \(carrier=.*\) has no features by the columns of one row \(ValueError: nobody here\)"),
+    ],
+)
+def test_a_function_that_fails_in_company_or_alone_is_not_saved(
+    binary: Bundle, own: str, tmp_path: Path, name: str, said: str
+) -> None:
+    with pytest.raises(BundleError, match=said):
+        save_bundle(with_function(binary, f"{own}:{name}"), tmp_path / "b")
+
+
+def test_a_function_that_fails_on_the_golden_rows_is_one_line_of_the_bundle(binary: Bundle, own: str, tmp_path: Path) -> None:
+    save_bundle(with_function(binary, f"{own}:alone"), tmp_path / "b")
+    call_another(tmp_path / "b", f"{own}:alone", f"{own}:alone_only")
+    with pytest.raises(BundleError, match=r"golden rows cannot be recomputed \(ValueError: nobody here\)"):
+        load_bundle(tmp_path / "b")
+
+
+def test_a_module_beside_it_that_the_function_uses_is_listed_too(binary: Bundle, own: str, tmp_path: Path) -> None:
+    beside = tmp_path / "code" / f"{own}_beside.py"
+    beside.write_text("FACTOR = 2.0\n")
+    source = f"import numpy as np\nfrom {own}_beside import FACTOR\n\ndef alone(x):\n    return x * FACTOR\n"
+    (tmp_path / "code" / f"{own}.py").write_text(source)
+    save_bundle(with_function(binary, f"{own}:alone"), tmp_path / "b")
+    manifest = read_manifest(tmp_path / "b")
+    assert [code.import_path for code in manifest.code] == [own, beside.stem]
+    beside.write_text("FACTOR = 3.0\n")
+    with pytest.raises(BundleError, match=f"module {beside.stem} has changed"):
+        load_bundle(tmp_path / "b")

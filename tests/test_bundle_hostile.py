@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 from bundle_parts import contract, raw_rows, run_python
+from contract_parts import JSON_RULES, RECORD
 from contract_parts import contract as contract_of
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raypipe.bundle import hostile_rows
 from raypipe.bundle._alike import check_refused_alike
@@ -97,6 +100,31 @@ def test_many_columns_share_rows_so_that_the_number_of_rows_stays_bounded() -> N
     read = c.read_records(found)
     assert len(read.rows) > 50
     check_refused_alike(c, found, read, uri="wide")
+
+
+@given(st.lists(RECORD, max_size=4))
+def test_what_a_contract_forbids_is_refused_alike_in_records_and_in_columns(records: list[dict[str, Any]]) -> None:
+    check_refused_alike(JSON_RULES, records, JSON_RULES.read_records(records), uri="drawn")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_hostile_records_of_every_type_are_refused_alike(seed: int) -> None:
+    kinds: list[Any] = ["string", "int64", "float64", "bool", "timestamp", "date"]
+    rules: list[Any] = [
+        {"type": "int64", "min": -2.5, "max": 2.0**53},
+        {"type": "float64", "min": 0, "max": 1e300},
+        {"type": "float64", "one_of": [0, 1.5]},
+        {"type": "string", "one_of": ["a", "é"]},
+        {"type": "bool", "one_of": [True]},
+    ]
+    strict = [{"type": kind, "nullable": False} for kind in kinds]
+    c = contract_of(key=("c0",), **{f"c{i}": column for i, column in enumerate([*kinds, *rules, *strict])})
+    row = ["k", 1, 0.5, True, "2013-01-01T00:00:00Z", "2013-01-01"]
+    base = c.check_records([{f"c{i}": cell for i, cell in enumerate([*row, 0, 1.5, 0.0, "a", True, *row])}]).good
+    found = hostile_rows(c, base, seed=seed, num=600)
+    read = c.read_records(found)
+    assert set(read.bad["rule"].to_pylist()) == {"type", "null", "min", "max", "one_of"}
+    check_refused_alike(c, found, read, uri="every type")
 
 
 def test_rows_that_json_can_say_survive_json() -> None:

@@ -1,13 +1,15 @@
 """Saving a bundle: whole or absent, parts that do not fit, the user's own code."""
 
 import importlib
+import json
 from dataclasses import fields, replace
 from pathlib import Path
 
 import bundle_parts
 import numpy as np
+import pyarrow as pa
 import pytest
-from bundle_parts import edit_json, raw_rows, reseal
+from bundle_parts import FEATURES, edit_json, raw_rows, reseal
 
 from raypipe.bundle import Bundle, load_bundle, read_manifest, save_bundle
 from raypipe.core.errors import BundleError
@@ -63,6 +65,19 @@ def test_parts_that_do_not_fit_are_refused_before_anything_is_written(binary: Bu
     with pytest.raises(BundleError, match=message):
         save_bundle(replace(binary, **change), tmp_path / "b")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_bundle_computes_can_be_read_without_raypipe(binary: Bundle, folder: Path) -> None:
+    features = json.loads((folder / "features.json").read_text())
+    assert features["spec"]["derive"] == FEATURES["derive"]
+    assert list(features["spec"]["features"]) == list(FEATURES["features"])
+    says = {output["name"]: output["says"] for output in features["outputs"] if "name" in output}
+    assert says["planes_year"].startswith("(planes_year - 1996.12) / 8.71597, missing -> 1996")
+    assert says["carrier"].startswith("index of carrier in 3 values")
+    with pa.OSFile(str(folder / "features.arrow")) as file:
+        texts = [row["texts"] for row in pa.ipc.open_file(file).read_all().to_pylist()]
+    assert sorted(next(filter(None, texts))) == ["B6", "DL", "UA"]
+    assert json.loads((folder / "profile.json").read_text()) == binary.profile
 
 
 def test_features_of_a_column_that_inputs_lack_are_refused(binary: Bundle, tmp_path: Path) -> None:

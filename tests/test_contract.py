@@ -53,6 +53,8 @@ TEXT_CASES: list[tuple[Any, str | None, Any]] = [
     ("date", "9999-12-31", date(9999, 12, 31)),
     ({"type": "int64", "min": 1, "max": 3}, "3", 3),
     ({"type": "string", "one_of": ["a", "b"]}, "b", "b"),
+    ({"type": "float64", "one_of": [0, 1.5]}, "-0", 0.0),
+    ({"type": "float64", "one_of": [-0.0]}, "0", 0.0),
     ({"type": "string", "one_of": ["a", "b"]}, None, None),
 ]
 BAD_TEXT: list[tuple[Any, str | None, str, str]] = [

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from contract_parts import BIG, contract
+from contract_parts import BIG, JSON_RULES, RECORD, STAMP, contract
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +76,7 @@ def test_absent_keys_are_nulls_and_unknown_ones_are_ignored() -> None:
         ("date", "2012-02-29", date(2012, 2, 29)),
         ({"type": "float64", "min": 0, "max": 5}, 5, 5.0),
         ({"type": "float64", "one_of": [1, 2.5]}, 1, 1.0),
+        ({"type": "float64", "one_of": [0]}, -0.0, 0.0),
         ({"type": "bool", "one_of": [True]}, True, True),
         ("string", None, None),
     ],
@@ -105,28 +106,6 @@ def test_a_contract_that_has_read_records_can_be_pickled() -> None:
     again = pickle.loads(pickle.dumps(c))
     assert again.read_records([{"a": 1}]).rows == [{"a": 1}]
     assert again.read_records([{"a": -1}]).bad["rule"].to_pylist() == ["min"]
-
-
-STAMP = st.from_regex(
-    r"[0-9]{4}-[01][0-9]-[0-3][0-9][T ][012][0-9]:[0-5][0-9](:[0-6][0-9](\.[0-9]{1,7})?)?(Z|[+-][0-2][0-9]:?[0-5][0-9]|)?",
-    fullmatch=True,
-)
-JSON_CELL: dict[str, st.SearchStrategy[Any]] = {
-    "string": st.text(max_size=5) | st.integers(),
-    "int64": st.integers() | st.integers(-3, 3) | st.floats() | st.booleans(),
-    "float64": st.floats() | st.integers() | st.sampled_from([BIG, 2**53, -0.0, 5e-324]),
-    "bool": st.booleans() | st.integers(0, 1),
-    "timestamp": STAMP | st.just("2013-01-01T10:00:00Z"),
-    "date": st.from_regex(r"[0-9]{4}-[01][0-9]-[0-3][0-9]", fullmatch=True),
-}
-JSON_RULES = contract(
-    **{k: k for k in JSON_CELL}, bounded={"type": "float64", "min": -1, "max": 2**53}, few={"type": "int64", "one_of": [1, 2]}
-)
-RECORD = st.fixed_dictionaries(
-    {},
-    optional={k: st.none() | cells for k, cells in JSON_CELL.items()}
-    | {"bounded": st.floats() | st.integers(-2, 2), "few": st.integers(0, 3)},
-)
 
 
 def as_table(record: Mapping[str, Any]) -> pa.Table:

@@ -36,7 +36,7 @@ def loaded(path: Path) -> Any:
 def settings_of_page() -> dict[str, str]:
     """Every setting of the reference with its type."""
     page = (DOCS / "config.md").read_text(encoding="utf-8")
-    return dict(re.findall(r"^\| `([A-Za-z_.]+)` \| ([^|]*) \|", page, re.M))
+    return dict(re.findall(r"^\| `([A-Za-z0-9_.]+)` \| ([^|]*) \|", page, re.M))
 
 
 def used(value: Any, path: str, known: Mapping[str, str]) -> Iterator[str]:
@@ -130,7 +130,7 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
     jobs = {path.stem for path in (ROOT / "jobs").glob("[a-z]*.py")}
     named = {
         *re.findall(r"python (?:\S*/)?jobs/([a-z]\w*)\.py", text),
-        *re.findall(r"^(?:\S+/)?raypipe ([a-z]\w*) ", text, re.M),
+        *(words.strip().replace(" ", "_") for words in re.findall(r"^(?:\S+/)?raypipe ((?:[a-z]\w* )+)", text, re.M)),
     }
     assert named <= jobs, named - jobs
     verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))

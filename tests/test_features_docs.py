@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
@@ -18,6 +19,10 @@ import yaml
 from numpy.typing import NDArray
 from processes import ROOT
 
+from raypipe import cli
+from raypipe.core import compose
+from raypipe.core.config import build
+from raypipe.core.errors import RaypipeError
 from raypipe.expressions import FUNCTIONS, OPERATORS
 from raypipe.features import FeatureSet, FeatureSpec, Labels, fit_chunk, merge_states, solve
 from raypipe.features._treatment import Treatment  # its settings are those of four kinds
@@ -26,6 +31,7 @@ PAGE = ROOT / "docs" / "features.md"
 EXAMPLE = ROOT / "docs" / "examples" / "features"
 TEXT = PAGE.read_text(encoding="utf-8")
 NOTEBOOKS = runpy.run_path(str(EXAMPLE / "run_notebook.py"))
+NUMBER = re.compile(r"most frequent: [^)]*|\b\d[\d.]*")  # what depends on the rows
 KINDS = {spec.kind: spec for spec in typing.get_args(typing.get_args(FeatureSpec)[0])}
 
 
@@ -87,6 +93,7 @@ def orders(penguins: pa.Table) -> pa.Table:
         "tags": pa.array(tags),
         "photo": pa.array([None if i % 7 == 0 else [0.5, i, -i, 1e-3] for i in range(n)], pa.list_(pa.float32(), 4)),
         "returned": pa.array(random.random(n) < 0.2),
+        "order": pa.array(range(n)),
     }
     return pa.table({**columns, **{name: penguins[name] for name in penguins.column_names}})
 
@@ -117,6 +124,62 @@ def test_every_kind_has_a_section_with_an_example_and_its_settings() -> None:
         for setting in set(spec.__pydantic_fields__) - {"kind", "column", "columns"}:
             where = known if setting in shared or kind == "cross" else text
             assert re.search(rf"\b{setting.rstrip('_')}\b", where), f"{kind}: {setting}"
+
+
+REFUSED = re.findall(
+    r"^(\{?\S.*)\n((?:  .*\n)+)", section("What is refused").partition("```text\n")[2].partition("```")[0], re.M
+)
+
+
+@pytest.mark.parametrize(("written", "said"), REFUSED)
+def test_what_the_page_says_is_refused_is_refused_so(written: str, said: str, orders: pa.Table) -> None:
+    def fitted_as(written: str) -> object:
+        (features := build(yaml.safe_load(written), FeatureSet)).check(orders.schema)
+        return solve(features, fit_chunk(features, orders), orders.schema)
+
+    with pytest.raises(RaypipeError) as refused:
+        fitted_as(written)
+    lines = [line.removeprefix("  ") for line in said.splitlines()]
+    for line, found in zip(lines, str(refused.value).splitlines(), strict=True):
+        assert found.startswith(line[:-3]) if line.endswith("...") else found == line
+
+
+def test_the_page_shows_refusals() -> None:
+    assert len(REFUSED) == section("What is refused").count("features: {") > 5
+
+
+def cells(text: str) -> list[list[str]]:
+    """The cells of each line, lines under headings left out: widths of columns do not matter."""
+    return [[cell.strip() for cell in re.split("[┃│]", line)] for line in text.splitlines() if "━" not in line]
+
+
+def printed(command: str) -> list[list[str]]:
+    """What the page says that a command prints."""
+    found = re.search(rf"^\$ {re.escape(command)}\n(.*?)^```", TEXT, re.S | re.M)
+    assert found is not None, command
+    return cells(found[1])
+
+
+def test_the_plan_on_the_page_is_what_the_command_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = "raypipe features plan experiment=flights"
+    assert cli.main([*command.split()[1:], f"storage.root={tmp_path}"]) == 0
+    assert printed(command) == cells(capsys.readouterr().err)
+
+
+def test_the_described_outputs_on_the_page_are_those_of_the_example(penguins: pa.Table) -> None:
+    """The page has the statistics of the training rows and the test those of all rows: numbers are masked."""
+    settings = compose.to_plain(compose.compose("features_describe", ["experiment=birds"], conf_dir=str(EXAMPLE / "conf")))
+    specs = {name: spec for name, spec in settings["features"].items() if spec is not None}
+    features = build({"derive": settings["task"]["derive"], "features": specs}, FeatureSet, allowed=["bird_features"])
+    rows = penguins.filter(pc.is_valid(penguins["sex"]))
+    n = rows.num_rows
+    labels = Labels(y_N=np.arange(n) % 2.0, fold_N=np.arange(n) % 5, num_folds=5)
+    fitted = solve(features, fit_chunk(features, rows, labels), rows.schema).features
+    _, _, *shown = printed("raypipe features describe experiment=birds")
+    found = [[o.name, o.type, o.kind, ", ".join(o.sources), o.statistics] for o in fitted.describe()]
+    assert [line[:4] for line in shown] == [line[:4] for line in found]
+    for line, (*_, statistics) in zip(shown, found, strict=True):
+        assert NUMBER.sub("#", statistics).startswith(NUMBER.sub("#", line[4].removesuffix("..."))), line[0]
 
 
 @pytest.mark.parametrize("table", [FUNCTIONS, OPERATORS], ids=["functions", "operators"])
@@ -156,7 +219,9 @@ def test_the_python_blocks_run_in_their_order(
     orders: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_cluster: None
 ) -> None:
     monkeypatch.chdir(tmp_path)  # not the workers' folder: the cluster is older
-    pyarrow.parquet.write_table(orders.select(["amount", "country"]), path := tmp_path / "orders.parquet")
+    pyarrow.parquet.write_table(
+        orders.select(["amount", "country", "shop", "returned", "order"]), path := tmp_path / "orders.parquet"
+    )
     names: dict[str, Any] = {}
     for block in blocks("python"):
         exec(re.sub(r'"(orders\.parquet|prepared)"', lambda name: repr(str(path.with_name(name[1]))), block), names)

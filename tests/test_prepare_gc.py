@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raypipe.core.storage import Storage, exists, list_files, write_bytes, write_json
+from raypipe.core.storage import Storage, exists, list_files, remove, write_bytes, write_json
 from raypipe.prepare import Collection, collect, mark_used
 from raypipe.prepare._gc import Kept, decide
+from raypipe.prepare._use import in_use, last_used
 
 NOW = dt.datetime(2026, 6, 1, tzinfo=dt.UTC)
 MONTH = Collection()
@@ -60,6 +61,12 @@ HALF_MADE = kept("prepared/a", 2, rows_of="j", complete=False)
             {"prepared/a": "size", "joined/j": "size"},
         ),
         ([kept("joined/j", 9), kept("prepared/a", 3, rows_of="j", wanted=True)], Collection(max_bytes=0), {}),
+        ([kept("joined/j", 99), kept("prepared/a", 99, rows_of="j", registered=True)], Collection(max_bytes=0), {}),
+        (
+            [kept("joined/j", 99), kept("prepared/a", 99, rows_of="j", registered=True)],
+            Collection(registered="collect"),
+            {"prepared/a": "age", "joined/j": "age"},
+        ),
     ],
 )
 def test_what_goes_and_why(folders: list[Kept], rules: Collection, expected: Mapping[str, str]) -> None:
@@ -69,19 +76,17 @@ def test_what_goes_and_why(folders: list[Kept], rules: Collection, expected: Map
 
 
 @given(
-    st.lists(
-        st.tuples(st.floats(0, 60), st.integers(0, 3), st.booleans(), st.booleans()), max_size=8, unique_by=lambda t: t[0]
-    ),
+    st.lists(st.tuples(st.floats(0, 60), st.integers(0, 3), *[st.booleans()] * 3), max_size=8, unique_by=lambda t: t[0]),
     st.lists(st.floats(0, 60), min_size=4, max_size=4),
     st.integers(0, 100),
 )
 def test_rows_are_never_taken_from_prepared_data_that_stays_nor_anything_that_is_in_use(
-    prepared: list[tuple[float, int, bool, bool]], rows: list[float], max_bytes: int
+    prepared: list[tuple[float, int, bool, bool, bool]], rows: list[float], max_bytes: int
 ) -> None:
     folders = [kept(f"joined/{i}", days) for i, days in enumerate(rows)]
     folders += [
-        kept(f"prepared/{i}", days, rows_of=str(of), wanted=wanted, complete=complete)
-        for i, (days, of, wanted, complete) in enumerate(prepared)
+        kept(f"prepared/{i}", days, rows_of=str(of), wanted=wanted, complete=complete, registered=complete and registered)
+        for i, (days, of, wanted, complete, registered) in enumerate(prepared)
     ]
     rules = Collection(max_bytes=max_bytes)
     done = decide(folders, rules, now=NOW)
@@ -90,6 +95,7 @@ def test_rows_are_never_taken_from_prepared_data_that_stays_nor_anything_that_is
         assert folder.used_at < NOW - rules.spare or folder.uri not in going
         if folder.complete and folder.rows_of and folder.uri not in going:
             assert f"joined/{folder.rows_of}" not in going
+        assert not folder.registered or folder.uri not in going
         if folder.wanted and folder.complete and folder.used_at > NOW - rules.max_age:
             assert folder.uri not in going
     order = [uri.startswith("joined/") for uri in going]
@@ -130,6 +136,44 @@ def test_a_use_saves_what_would_have_gone(root: Storage) -> None:
     mark_used(root.uri("prepared", "a"))
     assert collect(root, Collection()).collected == ()
     assert exists(root.uri("joined", "j", "joined.json"))
+
+
+def test_what_a_registered_model_was_made_of_stays_while_its_bundle_is_there(root: Storage) -> None:
+    fill(root, {"prepared/a": 99, "prepared/b": 99, "joined/j": 99})
+    manifest = root.uri("models", "mine", "abc", "manifest.json")
+    write_json(manifest, {})
+    write_json(root.uri("prepared", "a", "models", "mine-1.json"), {"manifest": manifest})
+    assert [one.uri for one in collect(root, no_spare(max_bytes=0)).collected] == [root.uri("prepared", "b")]
+    assert len(collect(root, no_spare(registered="collect", dry_run=True)).collected) == 2
+    remove(manifest)
+    assert [one.uri for one in collect(root, no_spare()).collected] == [root.uri("prepared", "a"), root.uri("joined", "j")]
+
+
+def no_spare(**more: Any) -> Collection:
+    """Rules for folders that a test wrote just now: only what they say of their last use counts."""
+    return Collection(spare=dt.timedelta(0), **more)
+
+
+def test_a_running_job_says_again_and_again_what_it_uses_and_a_killed_one_does_not(tmp_path: Path) -> None:
+    storage = Storage(root=str(tmp_path))
+    fill(storage, {"prepared/a": 99, "joined/j": 99})
+    uris = [storage.uri("prepared", "a"), storage.uri("joined", "j")]
+    with in_use(*uris, every_s=0.01):
+        assert collect(storage, Collection()).collected == ()
+        fill(storage, {"prepared/a": 99, "joined/j": 99})  # as if the first word were long ago
+        deadline = time.monotonic() + 10
+        while any(used_days(uri) > 1 for uri in uris) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert collect(storage, Collection()).collected == ()
+    fill(storage, {"prepared/a": 99, "joined/j": 99})
+    time.sleep(0.05)
+    assert len(collect(storage, Collection(dry_run=True)).collected) == 2, "nobody says it any more"
+
+
+def used_days(uri: str) -> float:
+    at = last_used(uri)
+    assert at is not None
+    return (dt.datetime.now(dt.UTC) - at).total_seconds() / 86400
 
 
 def test_what_the_latest_step_of_an_experiment_points_to_goes_by_age_alone(root: Storage) -> None:

@@ -1,7 +1,7 @@
 """What a bundle needs from outside its folder: installed packages, and the user's own modules by sha256.
 
 Both are read from the source of the modules that define the model and the features: their imports, followed through
-modules of the same package. Nothing is imported to find out.
+modules of the same package, and of no installed one. Nothing is imported to find out.
 """
 
 import ast
@@ -87,7 +87,7 @@ def check_needs(requires: Sequence[Requirement], code: Sequence[Code], uri: str)
 
 
 def _follow(modules: Iterable[str], uri: str) -> dict[str, Path]:
-    """Source files of `modules` and of the modules of their own packages that they import."""
+    """Source files of `modules`, and of those that they import from their own packages or from what is not installed."""
     files: dict[str, Path] = {}
     waiting = sorted(set(modules))
     while waiting:
@@ -98,7 +98,7 @@ def _follow(modules: Iterable[str], uri: str) -> dict[str, Path]:
         if path is None or path.suffix != ".py":
             raise BundleError(uri, f"module {name} has no source file that can be imported; move its classes to a module")
         files[name] = path
-        waiting += [found for found in _imports(path, name) if _same_package(found, name) and _is_followed(found)]
+        waiting += [found for found in _imports(path, name) if _is_theirs(found, name) and _is_followed(found)]
     return files
 
 
@@ -124,11 +124,15 @@ def _running(node: ast.AST) -> Iterator[ast.AST]:
         yield from _running(child)
 
 
-def _same_package(name: str, importer: str) -> bool:
-    """Same top-level package; within raypipe the same subpackage, whose `__init__` is not followed."""
+def _is_theirs(name: str, importer: str) -> bool:
+    """Whether `name` belongs to the code of `importer`: same top-level package, or a module that no installed package has.
+
+    Within raypipe it is the same subpackage, whose `__init__` is not followed.
+    """
     if _is_own(importer):
         return name.startswith(".".join(importer.split(".")[:2]) + "._")
-    return name.partition(".")[0] == importer.partition(".")[0]
+    root = name.partition(".")[0]
+    return root == importer.partition(".")[0] or not (_is_own(name) or root in _owners())
 
 
 def _is_followed(name: str) -> bool:

@@ -189,8 +189,8 @@ def _check_golden(bundle: Bundle, golden: Golden, uri: str) -> None:
         by_columns = features.transform(rows)
         by_row = [features.row(record) for record in bundle.inputs.read_records(json_rows(rows)).rows]
         scores = bundle.model.predict(by_columns)
-    except RaypipeError as error:
-        raise BundleError(uri, f"the golden rows cannot be recomputed ({error})") from error
+    except Exception as error:  # of a user's function or model
+        raise BundleError(uri, f"the golden rows cannot be recomputed ({type(error).__name__}: {error})") from error
     check_tensors(uri, features.specs, golden.tensors, by_columns)
     joined = {name: np.concatenate([tensors[name] for tensors in by_row]) for name in by_row[0]}
     check_tensors(uri, features.specs, golden.tensors, joined)

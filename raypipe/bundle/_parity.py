@@ -26,6 +26,7 @@ BackEnd = Literal["columns", "columns of one row", "columns of coded text", "col
 BACK_ENDS: tuple[BackEnd, ...] = get_args(BackEnd)
 SEED = 0
 _LEAST, _MOST, _CELLS = 128, 1024, 40_000  # hostile rows, and about how many cells of them: wide rows are fewer
+_BESIDE = "a feature must come from its own row alone, whatever rows are beside it"
 _TOO_FAR = "a row that keeps the input contract must have features: narrow the contract, or handle the value"
 
 
@@ -130,11 +131,11 @@ def compare_back_ends(features: FittedFeatures, probe: Probe, *, uri: str) -> Te
         "columns of one row": _each(probe, "columns of one row", lambda i: features.transform(probe.table.slice(i, 1)), uri),
         "row function": _each(probe, "row function", lambda i: features.row(probe.rows[i]), uri),
     }
-    with np.errstate(all="ignore"):  # overflow is what hostile values are for
-        together = features.transform(probe.table)
-        found["columns of coded text"] = features.transform(_coded(probe.table))
-        found["columns as a table"] = _tensors(features.specs, features.transform_table(probe.table))
-        found["rows"] = features.transform_rows(probe.rows)
+    together = _all("columns", lambda: features.transform(probe.table), uri)
+    found["columns of coded text"] = _all("columns of coded text", lambda: features.transform(_coded(probe.table)), uri)
+    by_table = _all("columns as a table", lambda: _tensors(features.specs, features.transform_table(probe.table)), uri)
+    found["columns as a table"] = by_table
+    found["rows"] = _all("rows", lambda: features.transform_rows(probe.rows), uri)
     for back_end, tensors in found.items():
         _check(features, probe, together, tensors, name=back_end, uri=uri)
     return together
@@ -147,8 +148,7 @@ def compare_loaded(features: FittedFeatures, probe: Probe, tensors: Tensors, *, 
         BundleError: naming the feature, the row with its values, and both results.
     """
     by_row = _each(probe, "loaded row function", lambda i: features.row(probe.rows[i]), uri)
-    with np.errstate(all="ignore"):
-        together = features.transform(probe.table)
+    together = _all("loaded columns", lambda: features.transform(probe.table), uri)
     _check(features, probe, tensors, together, name="loaded columns", uri=uri)
     _check(features, probe, tensors, by_row, name="loaded row function", uri=uri)
 
@@ -176,6 +176,16 @@ def _each(probe: Probe, name: str, compute: Callable[[int], Tensors], uri: str) 
     return {tensor: np.concatenate([tensors[tensor] for tensors in found]) for tensor in found[0]}
 
 
+def _all(name: str, compute: Callable[[], Tensors], uri: str) -> Tensors:
+    """Tensors of all rows at once, each of which has features alone."""
+    try:
+        with np.errstate(all="ignore"):  # overflow is what hostile values are for
+            return compute()
+    except Exception as error:
+        problem = f"all rows at once have no features by the {name} ({type(error).__name__}: {error}), but each alone has"
+        raise BundleError(uri, f"{problem}; {_BESIDE}") from error
+
+
 def _coded(table: pa.Table) -> pa.Table:
     """The same rows with text as dictionary-encoded columns."""
     return pa.table(
@@ -200,4 +210,5 @@ def _check(features: FittedFeatures, probe: Probe, expected: Tensors, found: Ten
     differs = first_difference(uri, features.specs, expected, found)
     if differs is not None:
         problem = f"feature {differs.feature} is {differs.found} by the {name}, not {differs.expected} as by columns"
-        raise BundleError(uri, f"train/serve parity: {problem}, on {probe.describe(differs.row)}")
+        way_out = f"; {_BESIDE}" if name == "columns of one row" else ""
+        raise BundleError(uri, f"train/serve parity: {problem}, on {probe.describe(differs.row)}{way_out}")

@@ -1,5 +1,6 @@
 """How rows and values look in a message."""
 
+import datetime as dt
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,8 +15,8 @@ def show_row(row: Mapping[str, object]) -> str:
 
 
 def show_value(value: object) -> str:
-    """One value, cut if long."""
-    return _cut(repr(value), _MAX_VALUE)
+    """One value, cut if long; dates and instants as ISO-8601."""
+    return value.isoformat() if isinstance(value, dt.date) else _cut(repr(value), _MAX_VALUE)
 
 
 def show_pair(one: np.generic, other: np.generic) -> tuple[str, str]:

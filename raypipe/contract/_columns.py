@@ -4,7 +4,7 @@ Text is judged once per distinct value, then gathered, so a column of few values
 its own text alone: a row gets the same verdict in any company.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,9 +70,15 @@ def _judge(values: pa.Array, cells: pa.Array, column: Column) -> tuple[pa.Array,
     if column.highest is not None:
         code_N[_bools(pc.greater(values, pa.scalar(column.highest, values.type)))] = _MAX
     if column.choices is not None:
-        known = pc.is_in(values, value_set=pa.array(column.choices, values.type))
-        code_N[_bools(pc.and_not(values.is_valid(), known))] = _ONE_OF
+        code_N[_bools(pc.and_not(values.is_valid(), _is_among(values, column.choices)))] = _ONE_OF
     return values, code_N
+
+
+def _is_among(values: pa.Array, choices: Sequence[str | int | float | bool]) -> pa.Array:
+    allowed = pa.array(choices, values.type)
+    if pt.is_floating(values.type):  # Arrow takes -0.0 for another value than 0.0, Python and JSON do not
+        values, allowed = pc.add(values, 0.0), pc.add(allowed, 0.0)
+    return pc.is_in(values, value_set=allowed)
 
 
 def _parse(texts: pa.Array, column: Column) -> pa.Array:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
@@ -68,6 +69,8 @@ def compose(job: str, overrides: Sequence[str] = (), *, conf_dir: str | None = N
     except OverrideParseException as error:
         way_out = "put a value with special characters in quotes inside quotes: 'SETTING=\"VALUE\"'"
         raise ConfigError([f"{error.override}: is not a valid override; {way_out}"]) from error
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError([_where(error)]) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([_explain(error)]) from error
     OmegaConf.set_struct(cfg, value=False)
@@ -138,6 +141,12 @@ def _as_override(override: Override, loader: ConfigLoader) -> str:
     if override.is_delete() or loader.get_group_options(override.key_or_group):
         return line
     return f"++{line.lstrip('+')}"
+
+
+def _where(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    place = "" if mark is None else f" in {mark.name}, line {mark.line + 1}"
+    return f"{error.problem or error.context or 'not YAML'}{place}"
 
 
 def _explain(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """The story a job tells on stderr: rich with bars on a terminal, plain lines otherwise."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -27,11 +27,11 @@ def headline(text: str) -> None:
     console.print(f"[bold cyan]{escape(text)}[/]")
 
 
-def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A small table; plain aligned text when not on a terminal."""
+def table(title: str, columns: list[str], rows: list[list[str]], *, text: Collection[str] = ()) -> None:
+    """A small table; plain aligned text when not on a terminal. Columns are on the right but the first and those of `text`."""
     out = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     for i, column in enumerate(columns):
-        out.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
+        out.add_column(column, justify="left" if i == 0 or column in text else "right", no_wrap=True)
     for row in rows:
         out.add_row(*(escape(cell) for cell in row))
     console.print(out)

@@ -62,7 +62,7 @@ class StorageError(InputError):
         self.uri, self.problem, self.way_out = uri, problem, way_out
 
     def __str__(self) -> str:
-        return f"{self.uri}: {self.problem}" + (f"; {self.way_out}" if self.way_out else "")
+        return f"{self.uri}: {_sentence(self.problem, self.way_out)}"
 
 
 class SourceError(InputError):
@@ -73,7 +73,7 @@ class SourceError(InputError):
         self.uri, self.problem, self.way_out = uri, problem, way_out
 
     def __str__(self) -> str:
-        return f"{self.uri}: {self.problem}" + (f"; {self.way_out}" if self.way_out else "")
+        return f"{self.uri}: {_sentence(self.problem, self.way_out)}"
 
 
 class SchemaMismatch(InputError):
@@ -157,7 +157,7 @@ class LabelError(InputError):
         self.label, self.problem, self.way_out = label, problem, way_out
 
     def __str__(self) -> str:
-        return f"label {self.label}: {self.problem}; {self.way_out}"
+        return f"label {self.label}: {_sentence(self.problem, self.way_out)}"
 
 
 class EmptySplit(InputError):
@@ -194,7 +194,7 @@ class FeatureError(InputError):
         self.feature, self.problem, self.way_out = feature, problem, way_out
 
     def __str__(self) -> str:
-        return f"feature {self.feature}: {self.problem}; {self.way_out}"
+        return f"feature {self.feature}: {_sentence(self.problem, self.way_out)}"
 
 
 class ModelNotFound(InputError):
@@ -274,4 +274,8 @@ class TrainingError(RaypipeError):
         self.model, self.problem, self.way_out = model, problem, way_out
 
     def __str__(self) -> str:
-        return f"training {self.model}: {self.problem}; {self.way_out}"
+        return f"training {self.model}: {_sentence(self.problem, self.way_out)}"
+
+
+def _sentence(problem: str, way_out: str) -> str:
+    return f"{problem}{' ' if problem.endswith('?') else '; '}{way_out}" if way_out else problem

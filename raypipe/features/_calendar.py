@@ -69,7 +69,7 @@ class Calendar:
 
     def names_of(self, feature: str) -> tuple[str, ...]:
         """FEATURE_part."""
-        return tuple(self.sources_of(feature))
+        return tuple(f"{feature}_{part}" for part in self.parts)
 
     def check(self, feature: str, kinds: Mapping[str, Kind]) -> None:
         """Timestamps and dates only."""

@@ -14,6 +14,8 @@ from raypipe.expressions import Expression
 from raypipe.features._kinds import ARROW, LISTS, Kind, kind_of
 
 T = TypeVar("T")
+_TAKEN_FOR = {("int64", "float64"), ("list<int64>", "vector")}
+"""Kinds of columns that are taken for another kind: whole numbers for decimal ones."""
 
 
 class Derivations(Protocol):
@@ -94,7 +96,7 @@ def normal(cells: pa.Array, name: str, kind: Kind) -> pa.Array:
     found = kind_of(cells.type)
     if pt.is_null(cells.type) or (_is_untyped_list(cells.type) and kind in LISTS):
         return pc.cast(cells, ARROW[kind])
-    if found != kind and (found, kind) != ("int64", "float64"):
+    if found != kind and (found, kind) not in _TAKEN_FOR:
         problem = f"was fitted on {kind}, and column {name} now is {cells.type}"
         raise FeatureError(name, problem, "pass rows of the kind that was fitted")
     if pt.is_dictionary(cells.type):
@@ -115,7 +117,7 @@ def _converted(cells: pa.Array, kind: Kind) -> pa.Array:
         return _rounded_down(cells, 86_400_000).cast(pa.int32()).cast(ARROW[kind])
     if kind in ("timestamp", "duration") and cells.type.unit == "ns":
         return _rounded_down(cells, 1000).cast(ARROW[kind])
-    return pc.cast(cells, ARROW[kind], safe=kind != "float64")  # 2**53 + 1 is rounded, as Python's float is
+    return pc.cast(cells, ARROW[kind], safe=kind not in ("float64", "vector"))  # 2**53 + 1 is rounded, as Python's float is
 
 
 def _rounded_down(cells: pa.Array, divisor: int) -> pa.Array:

@@ -47,7 +47,8 @@ class FeatureSet:
         """Compile, order, and look for names given twice."""
         seen: set[str] = set()
         for feature, spec in self.features.items():
-            for name in spec.names_of(feature):
+            indicators = spec.indicators_of(feature) if isinstance(spec, (Number, Boolean, Elapsed, Python)) else ()
+            for name in (*spec.names_of(feature), *indicators):
                 if name in seen:
                     raise FeatureError(name, "is defined twice", "remove one, or give it another name with `column:`")
                 seen.add(name)

@@ -217,8 +217,10 @@ class FittedFeatures:
         """
         data = json.loads(files[JSON_FILE])
         found = data.get("format")
-        if not isinstance(found, int) or found > FORMAT:
-            raise BundleError("features", f"format {found!r} is newer than this code reads ({FORMAT}); upgrade raypipe")
+        if not isinstance(found, int):
+            raise BundleError("features", f"format {found!r} is none that features are stored in; restore the file")
+        if found > FORMAT:
+            raise BundleError("features", f"format {found} is newer than this code reads ({FORMAT}); upgrade raypipe")
         if found < FORMAT:
             raise BundleError("features", f"format {found} is older than this code reads ({FORMAT}); train again")
         plain = unpack(data, files[ARROW_FILE])

@@ -7,17 +7,10 @@ from pydantic import Field, model_validator
 
 from raypipe.core.config import config
 from raypipe.features._cells import Cells
+from raypipe.features._function import FunctionPath, FunctionSource, load_function
 from raypipe.features._kinds import NUMERIC, Kind, need_kind
 from raypipe.features._protocols import FittedOutput, Labels, State
-from raypipe.features._sources import (
-    ColumnSource,
-    ElapsedSource,
-    FunctionPath,
-    FunctionSource,
-    NumberSource,
-    Unit,
-    load_function,
-)
+from raypipe.features._sources import ColumnSource, ElapsedSource, NumberSource, Unit
 from raypipe.features._treatment import NumberState, Treatment, solve_number
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -45,6 +38,10 @@ class _Numbers:
     def names_of(self, feature: str) -> tuple[str, ...]:
         """Names of the outputs, indicators apart."""
         return tuple(self.sources_of(feature))
+
+    def indicators_of(self, feature: str) -> tuple[str, ...]:
+        """Names of the indicators."""
+        return tuple(f"{name}_missing" for name in self.names_of(feature)) if self.treatment.indicator else ()
 
     def fit(self, feature: str, cells: Cells, labels: Labels | None) -> dict[str, State]:  # noqa: ARG002  # protocol
         """The state of each output."""
@@ -86,6 +83,10 @@ class Number(_Numbers, Treatment):
             return {name: ColumnSource(column=name) for name in self.columns}
         return {feature: ColumnSource(column=self.column or feature)}
 
+    def names_of(self, feature: str) -> tuple[str, ...]:
+        """The columns' names, or the feature's."""
+        return self.columns or (feature,)
+
     def check(self, feature: str, kinds: Mapping[str, Kind]) -> None:
         """Numbers or booleans only."""
         for column in self.columns_of(feature):
@@ -126,6 +127,10 @@ class Boolean(_Numbers):
         if self.columns:
             return {name: ColumnSource(column=name) for name in self.columns}
         return {feature: ColumnSource(column=self.column or feature)}
+
+    def names_of(self, feature: str) -> tuple[str, ...]:
+        """The columns' names, or the feature's."""
+        return self.columns or (feature,)
 
     def check(self, feature: str, kinds: Mapping[str, Kind]) -> None:
         """Booleans only."""

@@ -181,7 +181,7 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     value.encode()  # a lone surrogate is not text: UnicodeEncodeError is a ValueError
-    return str(value)
+    return str.__str__(value)  # of a member of a text enum, `str(value)` is its name
 
 
 def _instant(value: object) -> int:

@@ -3,21 +3,20 @@
 Each source is executed by both back ends: `numbers` and `array` over columns, `number` and `value` in the row function.
 """
 
-import importlib
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import Field
 
 from raypipe.core.config import config
-from raypipe.core.errors import FeatureError
 from raypipe.core.zones import CalendarPart, offsets, part_columns, part_function
-from raypipe.features._cells import Cells, to_int64, to_numbers
-from raypipe.features._kinds import ARROW, Kind
+from raypipe.features._cells import Cells, to_int64
+from raypipe.features._function import FunctionSource
+from raypipe.features._kinds import Kind
 from raypipe.features._rowcode import RowCode
 
 Unit = Literal["seconds", "minutes", "hours", "days"]
@@ -25,17 +24,6 @@ _MICROSECONDS: Mapping[Unit, float] = {"seconds": 1e6, "minutes": 6e7, "hours": 
 _DAY = 86_400_000_000
 _NULL = -(2**63)  # no part is so small
 _SEPARATOR = " | "
-
-
-def _is_allowed(path: str, info: ValidationInfo) -> str:
-    if info.context is not None:  # made from a configuration or a file, which may name only what is allowed
-        allowed = info.context["allowed"]
-        if not f"{path.partition(':')[0]}.".startswith(tuple(allowed)):
-            raise ValueError(f"{path} is not allowed (allowed: {', '.join(allowed)}); add its package to core.allowed_targets")
-    return path
-
-
-FunctionPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"), AfterValidator(_is_allowed)]
 
 
 @config
@@ -181,104 +169,6 @@ class CrossSource:
         missing = " or ".join(f"{v} is None" for v in values.values())
         texts = [_TEXT.get(code.kind(name), "{}").format(v) for name, v in values.items()]
         return code.let(f"None if {missing} else {' + '.join(f'{t}' for t in _between(texts))}")
-
-
-@config
-class FunctionSource:
-    """The user's own function over NumPy columns: `function` is ``package.module:name``."""
-
-    kind: Literal["function"] = "function"
-    function: FunctionPath
-    arguments: tuple[str, ...]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """What it reads."""
-        return self.arguments
-
-    @property
-    def module(self) -> str:
-        """The module of the function."""
-        return self.function.partition(":")[0]
-
-    def __str__(self) -> str:
-        return f"{self.function}({', '.join(self.arguments)})"
-
-    def numbers(self, cells: Cells) -> NDArray[np.float64]:
-        """Float64 of each row.
-
-        Raises:
-            FeatureError: when the function changes the number of rows, or gives something else than numbers.
-        """
-        arrays = [_argument(cells.column(name)) for name in self.arguments]
-        return _checked(self.function, load_function(self.function)(*arrays), cells.num_rows)
-
-    def number(self, code: RowCode) -> str:
-        """Variable with the function's answer for one row."""
-        values = [(code.kind(name), code.value(name)) for name in self.arguments]
-        makers = [f"{code.bind(_One(kind))}({v})" for kind, v in values]
-        check, function = code.bind(_checked), code.bind(load_function(self.function))
-        return code.let(f"float({check}({self.function!r}, {function}({', '.join(makers)}), 1)[0])")
-
-
-def load_function(path: str) -> Callable[..., object]:
-    """The function named ``package.module:name``.
-
-    Raises:
-        FeatureError: when it cannot be imported.
-    """
-    module, _, name = path.partition(":")
-    try:
-        found = vars(importlib.import_module(module))[name]
-    except (ImportError, KeyError) as error:
-        raise FeatureError(path, f"cannot be imported ({error})", "put its package on PYTHONPATH") from error
-    if not callable(found):
-        raise FeatureError(path, "is not a function", "name a function over NumPy columns")
-    return found  # type: ignore[no-any-return]  # checked to be callable
-
-
-class _One:
-    """An array of one value, as the column would give it."""
-
-    def __init__(self, kind: Kind) -> None:
-        self._type = ARROW[kind]
-
-    def __call__(self, value: object) -> NDArray[np.generic]:
-        return _argument(pa.array([value], self._type))
-
-
-def _argument(cells: pa.Array) -> NDArray[np.generic]:
-    """A column as the user's function takes it: read-only; float64 (NaN for null) for numbers, booleans too; objects for text
-    (None for null) and lists (an array for each, None for null); datetime64[us] in UTC and datetime64[D] (NaT for null)."""
-    if pa.types.is_dictionary(cells.type):
-        cells = cells.dictionary_decode()
-    if pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type) or pa.types.is_boolean(cells.type):
-        values: NDArray[Any] = to_numbers(cells).view()
-    elif pa.types.is_list(cells.type):
-        values = _arrays(cells)
-    else:
-        values = cells.to_numpy(zero_copy_only=False).view()
-    values.flags.writeable = False
-    return values
-
-
-def _arrays(lists: pa.Array) -> NDArray[np.object_]:
-    """Each list on its own: Arrow makes all int64 lists of a column float64 when one of them holds a null."""
-    arrays_N = np.full(len(lists), None, np.object_)
-    for i, cell in enumerate(lists):
-        if cell.is_valid:
-            arrays_N[i] = cell.values.to_numpy(zero_copy_only=False)
-    return arrays_N
-
-
-def _checked(path: str, found: object, num_rows: int) -> NDArray[np.float64]:
-    values_N = np.asarray(found)
-    if values_N.shape != (num_rows,):
-        problem = f"gave shape {list(values_N.shape)} for {num_rows} row(s)"
-        raise FeatureError(path, problem, "return one value for each row, in order")
-    if values_N.dtype.kind not in "fiub":
-        raise FeatureError(path, f"gave {values_N.dtype}", "return numbers or booleans (a NumPy array of floats or integers)")
-    return values_N.astype(np.float64)
 
 
 def _microseconds(cells: pa.Array) -> NDArray[np.int64]:

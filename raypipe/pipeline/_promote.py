@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from raypipe.bundle import MANIFEST
 from raypipe.core.config import to_settings
 from raypipe.core.console import say
 from raypipe.core.digest import digest_json
-from raypipe.core.storage import download_folder, exists, is_remote, write_bytes
+from raypipe.core.storage import download_folder, exists, is_remote, join, write_bytes
 from raypipe.evaluate import (
     METRICS,
     CandidateFacts,
@@ -51,10 +52,12 @@ def register(session: Session, trained: TrainedBundle, prepared: Prepared) -> Mo
     tags["candidate"] = trained.candidate
     folder = download_folder(trained.bundle_uri)
     try:
-        return session.registry.register(session.run.name, folder, run_id=trained.run_id, tags=tags)
+        version = session.registry.register(session.run.name, folder, run_id=trained.run_id, tags=tags)
     finally:
         if is_remote(trained.bundle_uri):
             shutil.rmtree(folder)
+    prepared.keep_for(f"{version.name}-{version.version}", join(version.bundle_uri, MANIFEST))
+    return version
 
 
 def gate(session: Session, trained: TrainedBundle, prepared: Prepared, test: Evaluation) -> Outcome:

@@ -14,7 +14,7 @@ from raypipe.evaluate import METRICS, Evaluation
 from raypipe.ingest import Ingested, ingest_tables
 from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._judge import evaluate_bundle
-from raypipe.pipeline._steps import Step, Steps, fingerprint
+from raypipe.pipeline._steps import ALL_TOGETHER, Step, Steps, fingerprint
 from raypipe.pipeline._train import TrainedBundle, train_candidate, training_fingerprint
 from raypipe.prepare import JOINED_MANIFEST, MANIFEST, Plan, Prepared, prepare, prepared_digest
 from raypipe.registry import Registry, tracking_uri
@@ -22,6 +22,7 @@ from raypipe.serve import prepare_environment
 from raypipe.tables import TableRef, Tables
 
 DATA, DRIVER = "Ray Data", "driver"
+_PREPARED_BY = ("contract", "core", "expressions", "features", "joins", "prepare", "split")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,14 +125,13 @@ def prepare_data(session: Session, tables: Mapping[str, TableRef]) -> Prepared:
     """Join, split, fit and transform, unless the same was done before."""
     run, plan = session.run, session.plan
     digest = prepared_digest(plan, tables)
-    parts = fingerprint(
-        settings={"task": to_settings(plan.task), "split": to_settings(plan.split), "features": to_settings(plan.features)},
-        inputs={name: tables[name].label for name in plan.tables} | {"digest": digest},
-        packages=(),
-    )
+    made_of = {"task": plan.task, "split": plan.split, "features": plan.features.features}
+    inputs = {name: tables[name].label for name in plan.tables} | {ALL_TOGETHER: digest}
+    parts = fingerprint(settings=to_settings(made_of), inputs=inputs, packages=_PREPARED_BY)
 
     def work() -> Mapping[str, Any]:
         made = prepare(plan, tables, run.storage, run.joins)
+        say(f"  {made.did}")
         manifests = {"manifest": join(made.uri, MANIFEST), "joined": join(made.joined.uri, JOINED_MANIFEST)}
         return {"uri": made.uri, **manifests, "did": made.did}
 
@@ -147,9 +147,10 @@ def train(session: Session, name: str, candidate: Candidate, prepared: Prepared)
     engine = f"Ray Train, {candidate.trainer.num_workers} worker(s)" if candidate.trainer.num_workers else DRIVER
 
     def work() -> Mapping[str, Any]:
-        return train_candidate(
-            session.run, name, candidate, plan=session.plan, prepared=prepared, settings=session.settings
-        ).to_dict()
+        with prepared.in_use():
+            return train_candidate(
+                session.run, name, candidate, plan=session.plan, prepared=prepared, settings=session.settings
+            ).to_dict()
 
     tracked = {"tracking": tracking_uri(session.run.tracking, session.run.storage)}
     parts = {**training_fingerprint(candidate, prepared), **tracked}
@@ -166,7 +167,8 @@ def evaluate(session: Session, name: str, trained: TrainedBundle, prepared: Prep
     )
 
     def work() -> Mapping[str, Any]:
-        return evaluate_bundle(session.run, prepared, uri=trained.bundle_uri, digest=trained.digest)
+        with prepared.in_use():
+            return evaluate_bundle(session.run, prepared, uri=trained.bundle_uri, digest=trained.digest)
 
     step = session.steps.cached(f"evaluate-{name}", parts, work, engine=DATA)
     return {split: Evaluation.from_dict(found) for split, found in step.result.items()}

@@ -15,6 +15,8 @@ from raypipe.core.console import headline, say
 from raypipe.core.digest import digest_json, digest_sources, digest_user_code, environment
 from raypipe.core.storage import Storage, exists, read_json, write_json
 
+ALL_TOGETHER = "digest"
+"""Input that is a digest of all others and more: named as the reason only where nothing else changed."""
 _MAX_REASONS = 3
 _LONG_TEXT = 40
 
@@ -120,6 +122,7 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Which parts of a fingerprint changed, in words."""
     old, new = flat(before), flat(now)
     changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    changed = [key for key in changed if key != f"inputs.{ALL_TOGETHER}" and not key.endswith("._type_")] or changed
     texts = [_change(key, old.get(key), new.get(key)) for key in changed[:_MAX_REASONS]]
     more = f" and {len(changed) - _MAX_REASONS} more" if len(changed) > _MAX_REASONS else ""
     return "changed: " + ", ".join(texts) + more

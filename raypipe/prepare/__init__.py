@@ -11,6 +11,7 @@ from raypipe.prepare._plan import Plan, make_plan
 from raypipe.prepare._prepare import find_prepared, joined_digest, pending, prepare, prepared_digest
 from raypipe.prepare._prepared import MANIFEST, LoadPrepared, Prepared
 from raypipe.prepare._task import Task
+from raypipe.prepare._training import FittedTraining, fit_transform_training
 from raypipe.prepare._transform import label_tensor
 from raypipe.prepare._use import mark_used
 
@@ -24,6 +25,7 @@ __all__ = [
     "Collection",
     "Cost",
     "FeatureCost",
+    "FittedTraining",
     "Joined",
     "LoadPrepared",
     "Plan",
@@ -36,6 +38,7 @@ __all__ = [
     "find_prepared",
     "fit_dataset",
     "fit_files",
+    "fit_transform_training",
     "joined_digest",
     "label_tensor",
     "make_plan",

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raypipe.features import Category, Cross, FitState, fit_chunk
+from raypipe.features import FitState, fit_chunk
+from raypipe.features._categories import Known
 from raypipe.features._counts import MAX_DISTINCT
-from raypipe.features._protocols import Labels, State
+from raypipe.features._protocols import Labels, Spec, State
 from raypipe.features._quantiles import MAX_EXACT_VALUES
 from raypipe.features._targets import TargetSums
 from raypipe.features._treatment import NumberState
+from raypipe.ingest._ingest import ROWS_PER_PART
 from raypipe.prepare._folds import Folding
 from raypipe.prepare._plan import Plan
+from raypipe.tables import TableRef
 
-PART_ROWS = 250_000
 BOUNDS = (
     f"value counts are exact up to {MAX_DISTINCT:,} values of a category (a partition); of a number up to "
     f"{MAX_EXACT_VALUES:,}, then in bins of 0.05 %"
@@ -24,6 +26,7 @@ BOUNDS = (
 _TEXT_BYTES = 32
 """What a text is counted with: its bytes, and its place among the others. Longer ones take more."""
 _MOMENTS_BYTES, _VALUE_BYTES, _SUM_BYTES = 56, 16, 16
+_MERGED = 8  # the driver merges so many states of parts at once into one, and holds both
 _COPIES = 2  # a worker holds the rows of a part, and the rows of its splits
 
 
@@ -37,7 +40,7 @@ class FeatureCost:
         columns: Raw columns that it reads.
         keeps: What is kept of them, in words.
         worker_bytes: Most that this takes of one part.
-        driver_bytes: Most that this takes of all parts.
+        driver_bytes: Most that this takes of all parts, merged.
     """
 
     feature: str
@@ -57,8 +60,9 @@ class Cost:
         second_passes: Outputs whose values are counted in partitions, and in how many.
         reads: Table -> columns that are read of it.
         features: Each feature.
-        part_rows: Rows of the largest part of the events, or `PART_ROWS` where there are none yet.
+        part_rows: Rows of the largest part of the events; where they are not ingested yet, most that ingest writes to one.
         worker_bytes: Most that a worker holds at a time, text counted with 32 bytes each, views apart.
+        driver_bytes: Most that the driver holds of states while it merges them.
         view_bytes: Most that the views take, once a machine.
     """
 
@@ -68,6 +72,7 @@ class Cost:
     features: tuple[FeatureCost, ...]
     part_rows: int
     worker_bytes: int
+    driver_bytes: int
     view_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,30 +80,52 @@ class Cost:
         return asdict(self)
 
 
-def cost_of(plan: Plan, *, part_rows: int | None = None, view_bytes: int = 0) -> Cost:
-    """The cost of a plan; nothing is read.
+@dataclass(frozen=True, kw_only=True)
+class _Size:
+    """Rows of the largest part of the events, and of all; parts. Of events that are not ingested yet nothing is known."""
+
+    part: int = ROWS_PER_PART
+    all: int = 2**63
+    parts: int = _MERGED
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Distinct:
+    """Most values of an output that a worker and the driver hold."""
+
+    worker: int
+    driver: int
+
+
+def cost_of(plan: Plan, tables: Mapping[str, TableRef] | None = None, *, broadcast_bytes: int) -> Cost:
+    """The cost of a plan; no row is read.
 
     Args:
         plan: The checked task.
-        part_rows: Rows of the largest part of the events, when that is known.
-        view_bytes: Most that a view may take.
+        tables: The versions to fit, when they are ingested: their sizes make the bounds closer.
+        broadcast_bytes: Most that a view may take.
     """
-    rows = PART_ROWS if part_rows is None else part_rows
     features, events = plan.features, plan.task.events
+    parts = None if tables is None else [part.num_rows for part in tables[events].parts]
+    size = _Size() if parts is None else _Size(part=max(parts, default=0), all=sum(parts), parts=len(parts))
     state = _empty_state(plan)
-    costs = tuple(_feature_cost(plan, name, state, rows) for name in features.features)
+    costs = tuple(_feature_cost(plan, name, state, size) for name in features.features)
     parted = {output: spec.partitions for output, (_, spec) in features.partitioned.items()}
     passes = [f"{events}: join, label, split and fit", "joined rows: transform and profile"]
-    passes[1:1] = [f"counts of {output}, put aside in {num} partitions: merge" for output, num in parted.items()]
-    width = sum(_width(field.type) for schema in plan.reads.values() for field in schema)
+    if parted:
+        aside = ", ".join(f"{output} ({num} partitions)" for output, num in parted.items())
+        passes.insert(1, f"counts put aside, of {aside}: merge")
+    width = sum(_row_bytes(schema) for schema in plan.reads.values())
+    states = sum(cost.worker_bytes for cost in costs)
     return Cost(
         passes=tuple(passes),
         second_passes=parted,
         reads={table: tuple(schema.names) for table, schema in plan.reads.items()},
         features=costs,
-        part_rows=rows,
-        worker_bytes=_COPIES * rows * width + sum(cost.worker_bytes for cost in costs),
-        view_bytes=view_bytes * len(plan.task.views),
+        part_rows=size.part,
+        worker_bytes=_COPIES * size.part * width + states,
+        driver_bytes=_COPIES * sum(cost.driver_bytes for cost in costs) + min(_MERGED, size.parts) * states,
+        view_bytes=sum(_view_bytes(plan, view.table, tables, broadcast_bytes) for view in plan.task.views.values()),
     )
 
 
@@ -112,9 +139,10 @@ def _num_folds(plan: Plan) -> int:
     return Folding(split=plan.split, key=plan.key).num_folds
 
 
-def _feature_cost(plan: Plan, name: str, state: FitState, rows: int) -> FeatureCost:
+def _feature_cost(plan: Plan, name: str, state: FitState, size: _Size) -> FeatureCost:
     spec = plan.features.features[name]
-    partitions = spec.partitions if isinstance(spec, (Category, Cross)) else 1
+    partitions = spec.partitions if isinstance(spec, Known) else 1
+    distinct = _distinct(spec, size)
     states = list(state.features[name].states.values())
     keeps = list(dict.fromkeys(_kept(one, partitions) for one in states))
     return FeatureCost(
@@ -122,9 +150,16 @@ def _feature_cost(plan: Plan, name: str, state: FitState, rows: int) -> FeatureC
         kind=spec.kind,
         columns=plan.features.raw_columns_of(name),
         keeps="; ".join(keeps) or "nothing",
-        worker_bytes=sum(_bytes(one, min(rows, MAX_DISTINCT), plan) for one in states),
-        driver_bytes=sum(_bytes(one, MAX_DISTINCT // partitions, plan) for one in states),
+        worker_bytes=sum(_bytes(one, distinct.worker, plan) for one in states),
+        driver_bytes=sum(_bytes(one, distinct.driver, plan) for one in states),
     )
+
+
+def _distinct(spec: Spec, size: _Size) -> _Distinct:
+    """Of a feature with partitions a worker merges whole ones in the second pass, and the driver gets the most frequent."""
+    if isinstance(spec, Known) and spec.partitions > 1:
+        return _Distinct(worker=min(size.all, MAX_DISTINCT), driver=min(size.all, spec.partitions * spec.limit))
+    return _Distinct(worker=min(size.part, MAX_DISTINCT), driver=min(size.all, MAX_DISTINCT))
 
 
 def _kept(state: State, partitions: int) -> str:
@@ -142,6 +177,14 @@ def _bytes(state: State, distinct: int, plan: Plan) -> int:
     if isinstance(state, TargetSums):
         return distinct * (value + _SUM_BYTES * _num_folds(plan))
     return distinct * value
+
+
+def _view_bytes(plan: Plan, table: str, tables: Mapping[str, TableRef] | None, most: int) -> int:
+    return most if tables is None else min(most, tables[table].num_rows * _row_bytes(plan.reads[table]))
+
+
+def _row_bytes(schema: pa.Schema) -> int:
+    return sum(_width(field.type) for field in schema)
 
 
 def _width(found: pa.DataType) -> int:

@@ -1,8 +1,9 @@
 """Collecting prepared data that is no longer used: by age, by size, and what killed jobs left behind.
 
-Never collected: what was used or written within `Collection.spare`, so nothing that a running job is at; and joined rows of
-prepared data that stays. What the latest prepare step of an experiment of this root points to goes by age alone, not by size.
-The manifest of a folder is removed first: a collection that is killed leaves nothing that would be taken for complete.
+Never collected: what was used or written within `Collection.spare`, and a running job says again and again what it uses; what a
+registered model was made of, while its bundle is there; joined rows of prepared data that stays. What the latest prepare step
+of an experiment of this root points to goes by age alone, not by size. The manifest of a folder is removed first: a
+collection that is killed leaves nothing that would be taken for complete.
 """
 
 from collections import defaultdict
@@ -18,7 +19,7 @@ from raypipe.core.config import config
 from raypipe.core.durations import Duration
 from raypipe.core.storage import Storage, exists, filesystem, is_remote, join, list_files, path_of, read_json, remove
 from raypipe.prepare._joined import JOINED_MANIFEST
-from raypipe.prepare._prepared import MANIFEST
+from raypipe.prepare._prepared import MANIFEST, MODELS
 from raypipe.prepare._use import last_used
 
 Reason = Literal["age", "size", "incomplete", "left behind"]
@@ -33,13 +34,17 @@ class Collection:
     Attributes:
         max_age: Prepared data and joined rows that nothing used for so long go.
         max_bytes: Least recently used ones go until the rest is no larger; null for no bound.
-        spare: Nothing that was used or written within this time goes, whatever its size.
+        spare: Nothing that was used or written within this time goes, whatever its size. A running job says
+            every ten minutes what it uses, so shorter times are for when none runs.
+        registered: What becomes of data that a registered model was made of: ``keep`` it, whatever its age and size, or
+            ``collect`` it as any other; models need it for nothing but training again on the same rows.
         dry_run: Only say what would go.
     """
 
     max_age: Duration = timedelta(days=30)
     max_bytes: Annotated[int, Field(ge=0)] | None = None
     spare: Duration = timedelta(days=1)
+    registered: Literal["keep", "collect"] = "keep"
     dry_run: bool = False
 
 
@@ -56,6 +61,7 @@ class Kept:
         complete: Whether its manifest is there.
         rows_of: Of prepared data, the name of the folder of its joined rows.
         wanted: Whether the latest prepare step of an experiment points to it.
+        registered: Whether a registered model was made of it.
     """
 
     uri: str
@@ -66,6 +72,7 @@ class Kept:
     complete: bool
     rows_of: str = ""
     wanted: bool = False
+    registered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,18 +127,17 @@ def decide(folders: Iterable[Kept], rules: Collection, *, now: datetime) -> Coll
 
     Prepared data comes before the joined rows that it needs, and takes them along into what stays.
     """
-    spared = now - rules.spare
     found = _as_used_as_what_needs_them(list(folders))
+    free = [folder for folder in found if _is_free(folder, rules, now)]
     going: dict[str, Reason] = {}
-    for folder in found:
-        if folder.used_at < spared and (not folder.complete or folder.used_at < now - rules.max_age):
+    for folder in free:
+        if not folder.complete or folder.used_at < now - rules.max_age:
             going[folder.uri] = "age" if folder.complete else "incomplete"
     size = sum(folder.num_bytes for folder in found if folder.uri not in going)
-    oldest_first = sorted(found, key=lambda folder: (folder.used_at, folder.kind == "joined", folder.uri))
-    for folder in oldest_first:
+    for folder in sorted(free, key=lambda folder: (folder.used_at, folder.kind == "joined", folder.uri)):
         if rules.max_bytes is None or size <= rules.max_bytes:
             break
-        if folder.uri not in going and not folder.wanted and folder.used_at < spared and not _needed(folder, found, going):
+        if folder.uri not in going and not folder.wanted and not _needed(folder, found, going):
             going[folder.uri] = "size"
             size -= folder.num_bytes
     collected = [
@@ -142,13 +148,20 @@ def decide(folders: Iterable[Kept], rules: Collection, *, now: datetime) -> Coll
     return Collecting(collected=tuple(collected), num_bytes_kept=size)
 
 
+def _is_free(folder: Kept, rules: Collection, now: datetime) -> bool:
+    """Whether nothing that runs, and no registered model, uses it."""
+    return folder.used_at < now - rules.spare and not (folder.registered and rules.registered == "keep")
+
+
 def _as_used_as_what_needs_them(folders: list[Kept]) -> list[Kept]:
-    """Joined rows were used when prepared data of theirs was, and are wanted where that is."""
+    """Joined rows were used when prepared data of theirs was, and are wanted and a model's where that is."""
     out = []
     for folder in folders:
         users = [other for other in folders if other.complete and other.rows_of == folder.digest and folder.kind == "joined"]
         used_at = max([folder.used_at, *(user.used_at for user in users)])
-        out.append(replace(folder, used_at=used_at, wanted=folder.wanted or any(user.wanted for user in users)))
+        wanted = folder.wanted or any(user.wanted for user in users)
+        registered = folder.registered or any(user.registered for user in users)
+        out.append(replace(folder, used_at=used_at, wanted=wanted, registered=registered))
     return out
 
 
@@ -162,22 +175,24 @@ def _needed(folder: Kept, folders: list[Kept], going: Mapping[str, Reason]) -> b
 def _folders(storage: Storage, kind: Literal["prepared", "joined"]) -> list[Kept]:
     root, by_name = storage.uri(kind), defaultdict(list)
     for uri, info in _listed(root):
-        by_name[uri.removeprefix(f"{root}/").partition("/")[0]].append(info)
+        by_name[uri.removeprefix(f"{root}/").partition("/")[0]].append((uri, info))
     return [_folder(root, kind, name, files) for name, files in sorted(by_name.items())]
 
 
-def _folder(root: str, kind: Literal["prepared", "joined"], name: str, files: list[Mapping[str, Any]]) -> Kept:
+def _folder(root: str, kind: Literal["prepared", "joined"], name: str, files: list[tuple[str, Mapping[str, Any]]]) -> Kept:
     uri, manifest = join(root, name), join(root, name, _MANIFESTS[kind])
     complete, used = exists(manifest), last_used(uri)
-    written = max(_time_of(info) for info in files)
+    models = [file for file, _ in files if file.startswith(join(uri, MODELS, ""))]
+    written = max(_time_of(info) for _, info in files)
     return Kept(
         uri=uri,
         kind=kind,
         digest=name,
-        num_bytes=sum(int(info["size"]) for info in files),
+        num_bytes=sum(int(info["size"]) for _, info in files),
         used_at=used if complete and used is not None else written,
         complete=complete,
         rows_of=read_json(manifest).get("joined", "")[: len(name)] if complete else "",  # older ones hold their rows
+        registered=complete and any(exists(read_json(model)["manifest"]) for model in models),
     )
 
 

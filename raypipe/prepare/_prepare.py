@@ -1,7 +1,7 @@
 """From table versions to prepared data in two stages, each kept under a digest of all that decides it, and reused."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -18,7 +18,7 @@ from raypipe.prepare._joined import JOINED_MANIFEST, Joined
 from raypipe.prepare._plan import Plan
 from raypipe.prepare._prepared import EXAMPLES, MANIFEST, NUM_EXAMPLES, PROFILE, Prepared, joined_uri, prepared_uri
 from raypipe.prepare._transform import TransformPart, examples_of, profile_of
-from raypipe.prepare._use import mark_used
+from raypipe.prepare._use import in_use
 from raypipe.split import SPLITS
 from raypipe.tables import TableRef
 
@@ -56,60 +56,86 @@ def prepare(plan: Plan, tables: Mapping[str, TableRef], storage: Storage, joins:
         LabelError, EmptySplit, ViewTooLarge, DuplicateKeys, FeatureError: before anything is marked complete.
     """
     plan.check_tables(tables)
-    root, digest, of_rows = storage.uri(), prepared_digest(plan, tables), joined_digest(plan, tables)
-    uri, rows_uri = prepared_uri(root, digest), joined_uri(root, of_rows)
-    is_made, is_joined = exists(join(uri, MANIFEST)), exists(join(rows_uri, JOINED_MANIFEST))
-    folding, fits = Folding(split=plan.split, key=plan.key), Fits(uri=rows_uri, features=plan.features)
-    did = ["joined rows reused" if not is_made else "all reused"]
-    if not is_joined:
-        did = ["joined the events"]
-        fit = None if is_made else fitting(plan.features, rows_uri, folding)
-        done = join_events(plan, tables, joins, uri=rows_uri, digest=of_rows, fitting=fit)
-        if done.state is not None:
-            fits.keep(done.state)
-            did.append(f"fitted all {len(plan.features.features)} features in the same pass")
-    mark_used(rows_uri)
-    if not is_made:
-        joined = Joined.open(rows_uri)
-        if is_joined:
-            did.append(_fitted(fits.missing, plan.features))
-        fitted = solve(plan.features, fits.complete(joined, folding), plan.inputs.schema)
-        _transform(plan, joined, fitted, uri=uri, digest=digest)
-        did.append("transformed all")
-    prepared = Prepared.open(uri, allowed=plan.features.modules)
-    prepared.mark_used()
-    return replace(prepared, did="; ".join(did))
+    place = _place(plan, tables, storage.uri())
+    with in_use(place.rows_uri, place.uri):
+        did = _make(plan, tables, joins, place)
+    return replace(Prepared.open(place.uri, allowed=plan.features.modules), did="; ".join(did))
 
 
 def pending(plan: Plan, tables: Mapping[str, TableRef], storage: Storage) -> str:
     """What `prepare` would have to do now, in words; nothing is done."""
-    root = storage.uri()
-    uri, rows_uri = prepared_uri(root, prepared_digest(plan, tables)), joined_uri(root, joined_digest(plan, tables))
-    is_made, is_joined = exists(join(uri, MANIFEST)), exists(join(rows_uri, JOINED_MANIFEST))
-    if is_made and is_joined:
+    place = _place(plan, tables, storage.uri())
+    if place.is_made and place.is_joined:
         return "nothing: all is prepared"
-    if is_made:
+    if place.is_made:
         return "join the events again; the tensors are there"
-    if not is_joined:
+    if not place.is_joined:
         return f"join the events, fit all {len(plan.features.features)} features in the same pass, transform all"
-    return f"joined rows are there; {_fitted(Fits(uri=rows_uri, features=plan.features).missing, plan.features)}; transform all"
+    missing = Fits(uri=place.rows_uri, features=plan.features).missing
+    fit = f"fit {_some(missing, plan.features)}" if missing else "no feature has to be fitted again"
+    return f"joined rows are there; {fit}; transform all"
 
 
 def find_prepared(plan: Plan, tables: Mapping[str, TableRef], storage: Storage) -> Prepared | None:
     """The prepared data of these tables, task, split and features, or None when there is none yet."""
-    uri = prepared_uri(storage.uri(), prepared_digest(plan, tables))
-    rows_uri = joined_uri(storage.uri(), joined_digest(plan, tables))
-    if not exists(join(uri, MANIFEST)) or not exists(join(rows_uri, JOINED_MANIFEST)):
-        return None
-    return Prepared.open(uri, allowed=plan.features.modules)
+    place = _place(plan, tables, storage.uri())
+    return Prepared.open(place.uri, allowed=plan.features.modules) if place.is_made and place.is_joined else None
 
 
-def _fitted(names: Sequence[str], features: FeatureSet) -> str:
-    """Which features have to be fitted, in words."""
-    if not names:
-        return "no feature fitted again"
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where prepared data and its joined rows are, or will be."""
+
+    uri: str
+    digest: str
+    rows_uri: str
+    rows_digest: str
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the prepared data is complete."""
+        return exists(join(self.uri, MANIFEST))
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the joined rows are complete."""
+        return exists(join(self.rows_uri, JOINED_MANIFEST))
+
+
+def _place(plan: Plan, tables: Mapping[str, TableRef], root: str) -> _Place:
+    digest, rows_digest = prepared_digest(plan, tables), joined_digest(plan, tables)
+    return _Place(
+        uri=prepared_uri(root, digest), digest=digest, rows_uri=joined_uri(root, rows_digest), rows_digest=rows_digest
+    )
+
+
+def _make(plan: Plan, tables: Mapping[str, TableRef], joins: Joins, place: _Place) -> list[str]:
+    """Make what is not there; returns what that was."""
+    is_made, is_joined = place.is_made, place.is_joined
+    if is_made and is_joined:
+        return ["all reused"]
+    folding, fits = Folding(split=plan.split, key=plan.key), Fits(uri=place.rows_uri, features=plan.features)
+    did = ["joined rows reused"] if is_joined else ["joined the events"]
+    if not is_joined:
+        fit = None if is_made else fitting(plan.features, place.rows_uri, folding)
+        done = join_events(plan, tables, joins, uri=place.rows_uri, digest=place.rows_digest, fitting=fit)
+        if done.state is not None:
+            fits.keep(done.state)
+            did.append(f"fitted all {len(plan.features.features)} features in the same pass")
+    if not is_made:
+        if is_joined:
+            did.append(f"fitted {_some(fits.missing, plan.features)}" if fits.missing else "no feature fitted again")
+        joined = Joined.open(place.rows_uri)
+        fitted = solve(plan.features, fits.complete(joined, folding), plan.inputs.schema)
+        _transform(plan, joined, fitted, uri=place.uri, digest=place.digest)
+        did.append("transformed all")
+    return did
+
+
+def _some(names: Sequence[str], features: FeatureSet) -> str:
+    """Some of the features, by number and names."""
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-    return f"fitted {len(names)} of {len(features.features)} features ({shown})"
+    return f"{len(names)} of {len(features.features)} features ({shown})"
 
 
 def _transform(plan: Plan, joined: Joined, fitted: Fitted, *, uri: str, digest: str) -> None:

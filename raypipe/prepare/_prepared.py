@@ -1,10 +1,12 @@
 """Prepared data: the features of joined rows, kept under the digest of both and read by any model.
 
 ``prepared/DIGEST/`` holds ``tensors/SPLIT/STEM.safetensors``, the fitted features, ``examples.arrow``, ``profile.json``, and
-``prepared.json``, written when all the others are there. The rows themselves are in the folder of stage one.
+``prepared.json``, written when all the others are there; later ``used.json``, and ``models/`` with the registered
+models that were made of it. The rows themselves are in the folder of stage one.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,13 +16,13 @@ from safetensors.numpy import load
 
 from raypipe.contract import Contract
 from raypipe.core.rows import RowCounts
-from raypipe.core.storage import join, read_bytes, read_json
+from raypipe.core.storage import join, read_bytes, read_json, write_json
 from raypipe.core.tensors import LabelledTensors, Target, TrainingData
 from raypipe.features import FittedFeatures
 from raypipe.prepare._joined import Joined, read_manifest
-from raypipe.prepare._use import mark_used
+from raypipe.prepare._use import in_use, mark_used
 
-MANIFEST, EXAMPLES, PROFILE = "prepared.json", "examples.arrow", "profile.json"
+MANIFEST, EXAMPLES, PROFILE, MODELS = "prepared.json", "examples.arrow", "profile.json", "models"
 FEATURE_FILES = ("features.json", "features.arrow")
 FORMAT = 1
 NUM_EXAMPLES = 256
@@ -103,6 +105,14 @@ class Prepared:
         """Say that these data and their rows are in use now: ``raypipe gc`` goes by it."""
         for uri in (self.joined.uri, self.uri):
             mark_used(uri)
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Say so again and again, for work that may take longer than ``gc.spare``."""
+        return in_use(self.joined.uri, self.uri)
+
+    def keep_for(self, model: str, manifest_uri: str) -> None:
+        """Say that a registered model was made of these data: they are kept while the manifest of its bundle is there."""
+        write_json(join(self.uri, MODELS, f"{model}.json"), {"manifest": manifest_uri})
 
     def tensors(self, split: str) -> LabelledTensors:
         """All tensors of `split`, in table order."""

@@ -18,6 +18,7 @@ from raypipe.prepare._folds import Folding
 from raypipe.prepare._joined import JOINED_LABEL, rows_uri
 from raypipe.prepare._parquet import read_rows
 from raypipe.prepare._prepared import tensors_uri
+from raypipe.prepare._training import transform_training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,21 +53,18 @@ class TransformPart:
     def __call__(self, work: tuple[str, str]) -> TransformedPart:
         """Transform and write the part `work` = (split, stem)."""
         split, stem = work
-        inputs, folds = self.fitted.features.input_columns, self.fitted.folds
-        used = self.folding.columns if folds is not None and split == "train" else ()
+        train, inputs = split == "train", self.fitted.features.input_columns
+        used = self.folding.columns if train and self.fitted.folds is not None else ()
         columns = dict.fromkeys((*inputs, JOINED_LABEL, *used))
         rows = read_rows(rows_uri(self.joined, split, stem), tuple(columns))
-        if folds is not None and split == "train":
-            tensors = folds.transform(self.fitted.features, rows, self.folding.fold_ids(rows))
-        else:
-            tensors = self.fitted.features.transform(rows)
+        tensors = transform_training(self.fitted, rows, self.folding) if train else self.fitted.features.transform(rows)
         tensors = {**tensors, "y_N": label_tensor(rows.column(JOINED_LABEL), self.target)}
         write_bytes(tensors_uri(self.uri, split, stem), save(tensors))
         rows = rows.select(list(inputs))
         return TransformedPart(
             split=split,
             profile=profile_chunk(rows, self.fitted.features.inputs),
-            examples=evenly(rows, self.num_examples) if split == "train" else None,
+            examples=evenly(rows, self.num_examples) if train else None,
         )
 
 

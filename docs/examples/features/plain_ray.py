@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
     for output in fitted.describe():
         print(f"{output.name:18} {output.type:8} {output.statistics}")
 
-    outputs = fitted.transform(penguins)  # lazy, one column for each output
+    outputs: ray.data.Dataset = fitted.transform(penguins)  # lazy, one column for each output
     print(outputs.count(), "rows of", ", ".join(outputs.schema().names))
 
     row = fitted.row(NEW)  # one record, a plain function call: no Ray

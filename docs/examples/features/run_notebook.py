@@ -47,11 +47,15 @@ def main() -> int:
 
 def _run(source: str, names: dict[str, Any], count: int) -> list[Output]:
     tree = ast.parse(source)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr):
+        tree.body.pop()
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(tree, f"<cell {count}>", "exec"), names)
-        value = None if last is None else eval(compile(ast.Expression(last.value), f"<cell {count}>", "eval"), names)
+        value = None
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), f"<cell {count}>", "eval"), names)
     outputs: list[Output] = []
     if printed.getvalue():
         outputs.append({"name": "stdout", "output_type": "stream", "text": _lines(printed.getvalue())})
