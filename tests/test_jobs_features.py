@@ -101,8 +101,10 @@ def test_a_change_of_one_feature_is_planned_done_and_said_and_the_old_data_colle
     assert "runs because: changed: features.measures.scale standard -> min_max\n" in story
 
     age(settings)
-    _, kept, _ = run("gc", *settings, "gc.spare=0s")
+    _, kept, story = run("gc", *settings, "gc.spare=0s")
     assert kept["collected"] == [], "registered models were made of it"
+    assert 0 < kept["num_bytes_registered"] == kept["num_bytes_kept"]
+    assert "of it for registered models" in story
     loose = (*settings, "gc.spare=0s", "gc.registered=collect", "gc.max_age=3650d", "gc.max_bytes=0")
     _, looked, story = run("gc", *loose, "gc.dry_run=true")
     assert [(Path(found["uri"]).name, found["reason"]) for found in looked["collected"]] == [(*one, "size")]

@@ -39,6 +39,7 @@ class Cells:
         self._features, self._inputs, self._table = features, inputs, table
         self._arrays = _in_one_piece(table)
         self._columns: dict[str, pa.Array] = {}
+        self._numbers: dict[str, NDArray[np.float64]] = {}
         self._shared: dict[object, object] = {}
 
     def column(self, name: str) -> pa.Array:
@@ -54,7 +55,9 @@ class Cells:
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """A numeric or boolean column as float64, NaN for null. Not to be written to: it may be the table's memory."""
-        return self.shared(("numbers", name), lambda: to_numbers(self.column(name)))
+        if name not in self._numbers:
+            self._numbers[name] = to_numbers(self.column(name))
+        return self._numbers[name]
 
     def shared(self, key: object, make: Callable[[], T]) -> T:
         """What `make` gives, computed once for `key`."""

@@ -122,6 +122,7 @@ class NumberBlock:
 
     def __init__(self, numbers: Sequence[FittedNumber], places: Sequence[int]) -> None:
         self._numbers, self._places = numbers, places
+        self._all_at_once = list(places) == list(range(len(places)))
         self._logs = [f for f, number in enumerate(numbers) if number.log1p]
         self._clips = [
             (f, number.low, number.high)
@@ -135,12 +136,16 @@ class NumberBlock:
     def compute(self, cells: Cells, out_CN: NDArray[np.float32]) -> None:
         """Fill the rows of `out_CN` at the places of the numbers."""
         sources = [number.source.numbers(cells) for number in self._numbers]
+        if not sources:
+            return
         for start in range(0, cells.num_rows, _TILE):
             tile = slice(start, start + _TILE)
             x_FN = np.array([source[tile] for source in sources])
-            if sources:
-                self._treat(x_FN)
+            self._treat(x_FN)
             with np.errstate(over="ignore"):  # beyond float32 is infinite
+                if self._all_at_once:
+                    out_CN[: len(sources), tile] = x_FN
+                    continue
                 for f, place in enumerate(self._places):
                     out_CN[place, tile] = x_FN[f]
 

@@ -51,7 +51,8 @@ def run_gc(run: Experiment, record: JobRecord) -> None:
     if done.collected:
         rows = [[one.uri, _size(one.num_bytes), one.reason] for one in done.collected]
         table(word, ["what", "size", "why"], rows, text=["why"])
-    say(f"  {_size(done.num_bytes)} {word}, {_size(done.num_bytes_kept)} of prepared data kept")
+    held = f", {_size(done.num_bytes_registered)} of it for registered models" if done.num_bytes_registered else ""
+    say(f"  {_size(done.num_bytes)} {word}, {_size(done.num_bytes_kept)} of prepared data kept{held}")
     if run.gc.max_bytes is not None and done.num_bytes_kept > run.gc.max_bytes:
         say(f"  more than gc.max_bytes={run.gc.max_bytes:,} is kept: {_WHY_KEPT}")
     record.finish(
@@ -59,6 +60,7 @@ def run_gc(run: Experiment, record: JobRecord) -> None:
         collected=[one.to_dict() for one in done.collected],
         num_bytes=done.num_bytes,
         num_bytes_kept=done.num_bytes_kept,
+        num_bytes_registered=done.num_bytes_registered,
     )
 
 

@@ -90,10 +90,17 @@ class Collected:
 
 @dataclass(frozen=True, kw_only=True)
 class Collecting:
-    """What a collection found: what goes, in the order in which it goes, and what stays."""
+    """What a collection found.
+
+    Attributes:
+        collected: What goes, in the order in which it goes.
+        num_bytes_kept: Size of the prepared data and joined rows that stay.
+        num_bytes_registered: How much of that stays for registered models.
+    """
 
     collected: tuple[Collected, ...]
     num_bytes_kept: int
+    num_bytes_registered: int = 0
 
     @property
     def num_bytes(self) -> int:
@@ -145,7 +152,8 @@ def decide(folders: Iterable[Kept], rules: Collection, *, now: datetime) -> Coll
         for f in sorted(found, key=lambda f: (f.kind == "joined", f.used_at, f.uri))
         if f.uri in going
     ]
-    return Collecting(collected=tuple(collected), num_bytes_kept=size)
+    registered = sum(folder.num_bytes for folder in found if folder.registered and rules.registered == "keep")
+    return Collecting(collected=tuple(collected), num_bytes_kept=size, num_bytes_registered=registered)
 
 
 def _is_free(folder: Kept, rules: Collection, now: datetime) -> bool:
