@@ -316,7 +316,7 @@ def test_an_index_is_the_place_in_the_vocabulary(known: pa.Array, cells: pa.Arra
     expected = [vocabulary.lookup.get(value, 0) for value in cells.to_pylist()] * repeats
     column = disguised(pa.concat_arrays([cells] * repeats), how)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_counts, "_FEW", few)  # all ways to the same indices
+        patch.setattr(_counts, "FEW_ROWS", few)  # all ways to the same indices
         index_N = vocabulary.index_of(column)
         assert index_N.dtype == np.int32
         assert index_N.tolist() == expected

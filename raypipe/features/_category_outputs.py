@@ -1,5 +1,7 @@
 """Fitted outputs over categorical values: index, one-hot, frequency, hash."""
 
+from collections.abc import Sequence
+from itertools import chain, repeat
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -9,7 +11,7 @@ from pydantic import InstanceOf
 
 from raypipe.core.config import config
 from raypipe.features._cells import Cells, is_null
-from raypipe.features._counts import Vocabulary
+from raypipe.features._counts import FEW_ROWS, Vocabulary
 from raypipe.features._hashing import buckets, hash_columns, hash_value
 from raypipe.features._protocols import TensorName
 from raypipe.features._rowcode import RowCode
@@ -71,6 +73,29 @@ class FittedCategory(_FittedVocabulary):
     def emit(self, code: RowCode) -> list[str]:
         """The same of one row."""
         return [self._index(code)]
+
+
+class CategoryBlock:
+    """Several `FittedCategory` at once: of few rows all values are looked up in one go.
+
+    Args:
+        placed: C outputs, and the row of the result that each of them fills.
+    """
+
+    def __init__(self, placed: Sequence[tuple[FittedCategory, int]]) -> None:
+        self._categories, self._places = [category for category, _ in placed], [place for _, place in placed]
+
+    def compute(self, cells: Cells, out_CN: NDArray[np.int32]) -> None:
+        """Fill the rows of `out_CN` at the places of the categories."""
+        arrays = [category.source.array(cells) for category in self._categories]
+        if cells.num_rows > FEW_ROWS or any(isinstance(values, pa.DictionaryArray) for values in arrays):
+            for category, values, place in zip(self._categories, arrays, self._places, strict=True):
+                out_CN[place] = category.vocabulary.index_of(values)
+            return
+        index_of = [category.vocabulary.lookup.get for category in self._categories]
+        indices = chain.from_iterable(map(get, v.to_pylist(), repeat(0)) for get, v in zip(index_of, arrays, strict=True))
+        num = len(arrays) * cells.num_rows
+        out_CN[self._places] = np.fromiter(indices, np.int32, num).reshape(len(arrays), cells.num_rows)
 
 
 @config

@@ -25,6 +25,21 @@ class Derivations(Protocol):
     def derived(self) -> Mapping[str, Expression]: ...
 
 
+class Places:
+    """Where columns are in tables: looked up again when the schema is another, which takes as long as reading few rows."""
+
+    def __init__(self) -> None:
+        self._last: tuple[pa.Schema, Mapping[str, int]] = (pa.schema([]), {})
+
+    def of(self, schema: pa.Schema) -> Mapping[str, int]:
+        """The place of each column; -1 for a name that several columns have."""
+        last, places = self._last
+        if not schema.equals(last):
+            places = {name: schema.get_field_index(name) for name in schema.names}
+            self._last = schema, places
+        return places
+
+
 class Cells:
     """Columns of one table by name; what several features share is computed once.
 
@@ -32,12 +47,17 @@ class Cells:
         features: Knows the derived columns.
         inputs: Kind of each raw column, as fitted.
         table: Holds the raw columns; others are ignored.
+        places: Kept by the caller from table to table.
     """
 
-    def __init__(self, features: Derivations, inputs: Mapping[str, Kind], table: pa.Table) -> None:
+    def __init__(
+        self, features: Derivations, inputs: Mapping[str, Kind], table: pa.Table, places: Places | None = None
+    ) -> None:
         self.num_rows = table.num_rows
         self._features, self._inputs, self._table = features, inputs, table
-        self._arrays = _in_one_piece(table)
+        self._places = (places or Places()).of(table.schema)
+        batches = table.to_batches() if table.num_columns and table.column(0).num_chunks == 1 else []
+        self._arrays = batches[0].columns if len(batches) == 1 else None
         self._columns: dict[str, pa.Array] = {}
         self._numbers: dict[str, NDArray[np.float64]] = {}
         self._shared: dict[object, object] = {}
@@ -66,13 +86,10 @@ class Cells:
         return self._shared[key]  # type: ignore[return-value]  # one key, one type
 
     def _raw(self, name: str) -> pa.Array:
-        if name in self._arrays:
-            return normal(self._arrays[name], name, self._inputs[name])
-        position = self._table.schema.get_field_index(name)
-        if position < 0:
+        place = self._places.get(name, -1)
+        if place < 0:
             raise FeatureError(name, "is not a column of the rows to transform", "pass all of `input_columns`")
-        column = self._table.column(position)
-        cells = column.chunk(0) if column.num_chunks == 1 else _joined(column)
+        cells = _joined(self._table.column(place)) if self._arrays is None else self._arrays[place]
         return normal(cells, name, self._inputs[name])
 
     def _derive(self, name: str, expression: Expression) -> pa.Array:
@@ -153,18 +170,9 @@ def is_null(cells: pa.Array) -> NDArray[np.bool_]:
     return mask
 
 
-def _in_one_piece(table: pa.Table) -> dict[str, pa.Array]:
-    """All columns of a table in one chunk, taken out at once (a third of the time of one by one); of another, none."""
-    batches = table.to_batches() if table.num_columns and table.column(0).num_chunks == 1 else []
-    names = table.column_names
-    if len(batches) != 1 or len(set(names)) != len(names):
-        return {}
-    return dict(zip(names, batches[0].columns, strict=True))
-
-
 def _joined(column: pa.ChunkedArray) -> pa.Array:
-    if not column.num_chunks:
-        return pa.array([], column.type)
+    if column.num_chunks < 2:
+        return column.chunk(0) if column.num_chunks else pa.array([], column.type)
     if pt.is_dictionary(column.type):
         if any(chunk.dictionary.null_count for chunk in column.chunks):  # Arrow does not unify these
             column = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks])

@@ -21,7 +21,7 @@ from raypipe.features._kinds import ARROW, CATEGORICAL, kind_of
 
 CategoryKind = Literal["string", "int64", "bool"]
 MAX_DISTINCT = 1_000_000
-_FEW = 64  # up to this many rows a Python dictionary is faster than Arrow's kernels, which start at 13 microseconds
+FEW_ROWS = 64  # up to this many rows a Python dictionary is faster than Arrow's kernels, which start at 13 microseconds
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -189,9 +189,9 @@ class Vocabulary:
 
     def index_of(self, cells: pa.Array) -> NDArray[np.int32]:
         """Index of each cell of a column of this kind, looked up once per distinct value."""
-        if pt.is_dictionary(cells.type):
-            return self._of_few(cells) if len(cells) <= _FEW else self._of_coded(cells)
-        return self._looked_up(cells) if len(cells) <= _FEW else self._of_coded(cells.dictionary_encode())
+        if isinstance(cells, pa.DictionaryArray):
+            return self._of_few(cells) if len(cells) <= FEW_ROWS else self._of_coded(cells)
+        return self._looked_up(cells) if len(cells) <= FEW_ROWS else self._of_coded(cells.dictionary_encode())
 
     def to_plain(self) -> dict[str, Any]:
         """JSON scalars, an Arrow array and an int64 array."""
@@ -203,7 +203,7 @@ class Vocabulary:
         return cls(**plain)
 
     def _of_few(self, coded: pa.DictionaryArray) -> NDArray[np.int32]:
-        if len(coded.dictionary) > _FEW:
+        if len(coded.dictionary) > FEW_ROWS:
             return self._looked_up(coded.dictionary.take(coded.indices))
         index_D = [self.lookup.get(value, 0) for value in coded.dictionary.to_pylist()]
         return np.array([0 if code is None else index_D[code] for code in coded.indices.to_pylist()], np.int32)
@@ -218,7 +218,7 @@ class Vocabulary:
         return index_N
 
     def _of_distinct(self, values: pa.Array) -> NDArray[np.int32]:
-        if len(values) <= max(_FEW, len(self) // 4):  # `index_in` hashes the whole vocabulary first
+        if len(values) <= max(FEW_ROWS, len(self) // 4):  # `index_in` hashes the whole vocabulary first
             return self._looked_up(values)
         place = pc.index_in(as_kind(values, self.kind), value_set=self.values)
         index_D: NDArray[np.int32] = pc.fill_null(place, -1).to_numpy() + np.int32(1)

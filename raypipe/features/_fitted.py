@@ -16,8 +16,8 @@ from raypipe.core.errors import BundleError
 from raypipe.core.tensors import Tensors, TensorSpecs
 from raypipe.features._bucket import FittedBucket
 from raypipe.features._calendar import FittedCyclic, FittedPart
-from raypipe.features._category_outputs import FittedCategory, FittedFrequency, FittedHash, FittedOneHot
-from raypipe.features._cells import Cells
+from raypipe.features._category_outputs import CategoryBlock, FittedCategory, FittedFrequency, FittedHash, FittedOneHot
+from raypipe.features._cells import Cells, Places
 from raypipe.features._counts import Vocabulary
 from raypipe.features._feature_set import FeatureSet
 from raypipe.features._kinds import ARROW, Kind
@@ -243,8 +243,9 @@ class FittedFeatures:
     def _compute(self, rows: pa.Table | pa.RecordBatch, out: Mapping[TensorName, NDArray[Any]]) -> None:
         """Fill the tensors, given as one row for each column."""
         table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
-        cells = Cells(self.features, self.inputs, table)
-        self._block.compute(cells, out["numbers_NF"])
+        cells = Cells(self.features, self.inputs, table, self._input_places)
+        self._numbers.compute(cells, out["numbers_NF"])
+        self._categories.compute(cells, out["categories_NC"])
         for output, place in self._others:
             values = output.compute(cells)
             if values.ndim == 1:
@@ -269,13 +270,20 @@ class FittedFeatures:
         return places
 
     @cached_property
-    def _block(self) -> NumberBlock:
-        chosen = [(output, place) for output, place in self.places if isinstance(output, FittedNumber)]
-        return NumberBlock([output for output, _ in chosen], [place for _, place in chosen])
+    def _input_places(self) -> Places:
+        return Places()
+
+    @cached_property
+    def _numbers(self) -> NumberBlock:
+        return NumberBlock([(output, place) for output, place in self.places if isinstance(output, FittedNumber)])
+
+    @cached_property
+    def _categories(self) -> CategoryBlock:
+        return CategoryBlock([(output, place) for output, place in self.places if isinstance(output, FittedCategory)])
 
     @cached_property
     def _others(self) -> list[tuple[AnyOutput, int]]:
-        return [(output, place) for output, place in self.places if not isinstance(output, FittedNumber)]
+        return [(o, place) for o, place in self.places if not isinstance(o, (FittedNumber, FittedCategory))]
 
 
 TENSOR_NAMES: tuple[TensorName, ...] = ("numbers_NF", "categories_NC")

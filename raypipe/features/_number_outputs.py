@@ -58,7 +58,7 @@ class FittedNumber:
     def compute(self, cells: Cells) -> NDArray[np.float32]:
         """float32 of each row."""
         out_1N = np.empty((1, cells.num_rows), np.float32)
-        NumberBlock([self], [0]).compute(cells, out_1N)
+        NumberBlock([(self, 0)]).compute(cells, out_1N)
         out_N: NDArray[np.float32] = out_1N[0]
         return out_N
 
@@ -116,13 +116,13 @@ class NumberBlock:
     """Several `FittedNumber` at once: the arithmetic is done for all of them, on tiles of rows that stay in the cache.
 
     Args:
-        numbers: F outputs.
-        places: The row of the result that each of them fills.
+        placed: F outputs, and the row of the result that each of them fills.
     """
 
-    def __init__(self, numbers: Sequence[FittedNumber], places: Sequence[int]) -> None:
-        self._numbers, self._places = numbers, places
-        self._all_at_once = list(places) == list(range(len(places)))
+    def __init__(self, placed: Sequence[tuple[FittedNumber, int]]) -> None:
+        numbers = [number for number, _ in placed]
+        self._numbers, self._places = numbers, [place for _, place in placed]
+        self._all_at_once = self._places == list(range(len(placed)))
         self._logs = [f for f, number in enumerate(numbers) if number.log1p]
         self._clips = [
             (f, number.low, number.high)
