@@ -153,12 +153,12 @@ class Files:
     fitted: "FittedFeatures"
 
     def fit(self, files: Sequence[Path]) -> None:
-        from raypipe.prepare._files import fit_files
+        from raypipe.prepare import fit_files
 
         self.fitted = fit_files(feature_set(), [str(path) for path in files])
 
     def transform(self, files: Sequence[Path], out: Path) -> None:
-        from raypipe.prepare._files import transform_files
+        from raypipe.prepare import transform_files
 
         transform_files(self.fitted, [str(path) for path in files], str(out))
 
@@ -170,12 +170,9 @@ class AnyDataset:
     fitted: "FittedFeatures"
 
     def fit(self, files: Sequence[Path]) -> None:
-        from raypipe.features import FitState, merge_states, solve
+        from raypipe.prepare import fit_dataset
 
-        rows = _read(files)
-        packed = rows.map_batches(_fit_batch, batch_format="pyarrow", batch_size=None).take_all()
-        states = (FitState.from_bytes(found["state"]) for found in packed)
-        self.fitted = solve(feature_set(), merge_states(states), rows.schema().base_schema).features
+        self.fitted = fit_dataset(feature_set(), _read(files))
 
     def transform(self, files: Sequence[Path], out: Path) -> None:
         self.fitted.transform(_read(files)).write_parquet(str(out), **WRITE)
@@ -208,11 +205,3 @@ def _cast(rows: Any) -> Any:
 
     kinds = [(name, pa.float32()) for name in NUMBERS] + [(name, pa.int32()) for name in CATEGORIES]
     return rows.select(COLUMNS).cast(pa.schema(kinds))
-
-
-def _fit_batch(rows: Any) -> dict[str, Any]:
-    import numpy as np
-
-    from raypipe.features import fit_chunk
-
-    return {"state": np.array([fit_chunk(feature_set(), rows).to_bytes()], dtype=object)}

@@ -1,6 +1,7 @@
 """The columns back end's view of a table: each raw and derived column decoded once, in the form that features need."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -25,19 +26,37 @@ class Derivations(Protocol):
     def derived(self) -> Mapping[str, Expression]: ...
 
 
-class Places:
-    """Where columns are in tables: looked up again when the schema is another, which takes as long as reading few rows."""
+@dataclass(frozen=True)
+class Layout:
+    """Where columns are in tables of one schema.
 
-    def __init__(self) -> None:
-        self._last: tuple[pa.Schema, Mapping[str, int]] = (pa.schema([]), {})
+    Attributes:
+        schema: Of the tables.
+        places: The place of each column; -1 for a name that several columns have.
+        ready: Names and places of raw columns that have the Arrow type of their kind.
+    """
 
-    def of(self, schema: pa.Schema) -> Mapping[str, int]:
-        """The place of each column; -1 for a name that several columns have."""
-        last, places = self._last
-        if not schema.equals(last):
+    schema: pa.Schema
+    places: Mapping[str, int]
+    ready: tuple[tuple[str, int], ...]
+
+
+class Layouts:
+    """The layout of the latest schema: to find it takes as long as to transform ten rows."""
+
+    def __init__(self, features: Derivations, inputs: Mapping[str, Kind]) -> None:
+        self._kinds = {name: kind for name, kind in inputs.items() if name not in features.derived}
+        self._latest = Layout(pa.schema([]), {}, ())
+
+    def of(self, schema: pa.Schema) -> Layout:
+        """The layout of tables with this schema."""
+        latest = self._latest
+        if not schema.equals(latest.schema):
             places = {name: schema.get_field_index(name) for name in schema.names}
-            self._last = schema, places
-        return places
+            named = [(name, place) for name, place in places.items() if place >= 0 and name in self._kinds]
+            ready = tuple(pair for pair in named if schema.field(pair[1]).type == ARROW[self._kinds[pair[0]]])
+            latest = self._latest = Layout(schema, places, ready)
+        return latest
 
 
 class Cells:
@@ -47,18 +66,21 @@ class Cells:
         features: Knows the derived columns.
         inputs: Kind of each raw column, as fitted.
         table: Holds the raw columns; others are ignored.
-        places: Kept by the caller from table to table.
+        layouts: Kept by the caller from table to table.
     """
 
     def __init__(
-        self, features: Derivations, inputs: Mapping[str, Kind], table: pa.Table, places: Places | None = None
+        self, features: Derivations, inputs: Mapping[str, Kind], table: pa.Table, layouts: Layouts | None = None
     ) -> None:
         self.num_rows = table.num_rows
         self._features, self._inputs, self._table = features, inputs, table
-        self._places = (places or Places()).of(table.schema)
-        batches = table.to_batches() if table.num_columns and table.column(0).num_chunks == 1 else []
-        self._arrays = batches[0].columns if len(batches) == 1 else None
+        layout = (layouts or Layouts(features, inputs)).of(table.schema)
+        self._places = layout.places
         self._columns: dict[str, pa.Array] = {}
+        batches = table.to_batches() if table.num_columns and table.column(0).num_chunks == 1 else []
+        if len(batches) == 1:
+            arrays = batches[0].columns
+            self._columns = {name: arrays[place] for name, place in layout.ready}
         self._numbers: dict[str, NDArray[np.float64]] = {}
         self._shared: dict[object, object] = {}
 
@@ -89,8 +111,7 @@ class Cells:
         place = self._places.get(name, -1)
         if place < 0:
             raise FeatureError(name, "is not a column of the rows to transform", "pass all of `input_columns`")
-        cells = _joined(self._table.column(place)) if self._arrays is None else self._arrays[place]
-        return normal(cells, name, self._inputs[name])
+        return normal(_joined(self._table.column(place)), name, self._inputs[name])
 
     def _derive(self, name: str, expression: Expression) -> pa.Array:
         operands = pa.table({column: self.column(column) for column in expression.columns})

@@ -17,7 +17,7 @@ from raypipe.core.tensors import Tensors, TensorSpecs
 from raypipe.features._bucket import FittedBucket
 from raypipe.features._calendar import FittedCyclic, FittedPart
 from raypipe.features._category_outputs import CategoryBlock, FittedCategory, FittedFrequency, FittedHash, FittedOneHot
-from raypipe.features._cells import Cells, Places
+from raypipe.features._cells import Cells, Layouts
 from raypipe.features._counts import Vocabulary
 from raypipe.features._feature_set import FeatureSet
 from raypipe.features._kinds import ARROW, Kind
@@ -243,7 +243,7 @@ class FittedFeatures:
     def _compute(self, rows: pa.Table | pa.RecordBatch, out: Mapping[TensorName, NDArray[Any]]) -> None:
         """Fill the tensors, given as one row for each column."""
         table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
-        cells = Cells(self.features, self.inputs, table, self._input_places)
+        cells = Cells(self.features, self.inputs, table, self._layouts)
         self._numbers.compute(cells, out["numbers_NF"])
         self._categories.compute(cells, out["categories_NC"])
         for output, place in self._others:
@@ -270,8 +270,8 @@ class FittedFeatures:
         return places
 
     @cached_property
-    def _input_places(self) -> Places:
-        return Places()
+    def _layouts(self) -> Layouts:
+        return Layouts(self.features, self.inputs)
 
     @cached_property
     def _numbers(self) -> NumberBlock:
