@@ -16,7 +16,6 @@ from pathlib import Path
 
 from benchmarks.features_data import bench_folder, files
 from benchmarks.features_ways import WAYS, Way
-from raypipe.core.cluster import Cluster
 
 
 def main() -> None:
@@ -32,9 +31,8 @@ def main() -> None:
     out = _stdout_of_this_process_alone()
     rows = files(asked.rows, rows_per_file=asked.rows_per_file)
     way = WAYS[asked.way]()
-    if way.on_ray:
-        os.environ["RAY_AUTH_MODE"] = "disabled"  # a cluster of this process only
-        Cluster(num_cpus=os.cpu_count(), object_store_gib=asked.object_store_gib).start()
+    os.environ["RAY_AUTH_MODE"] = "disabled"  # a cluster of this process only
+    way.start(asked.object_store_gib)
     if asked.warm_rows:
         _timed(way, files(asked.warm_rows, rows_per_file=asked.warm_rows // 8), keep=None)
     _say(out, {"ready": asked.way})

@@ -93,3 +93,20 @@ NOT_A_FUNCTION = 3
 
 def _shown(value: object) -> object:
     return (str(value.dtype), value.tolist()) if isinstance(value, np.ndarray) else value
+
+
+calls: list[int] = []
+"""How many rows each call of `counted` had."""
+
+
+def counted(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    calls.append(len(x))
+    return x
+
+
+def masked(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.ma.masked_invalid(x)
+
+
+not_of_nothing = np.vectorize(lambda x: x * 2)
+"""Fails when it is given no rows."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from raypipe.bundle import hostile_rows
 from raypipe.bundle._alike import check_refused_alike
+from raypipe.contract import Contract, Records
+from raypipe.core.errors import BundleError
 
 
 def rows(num: int = 1024, seed: int = 0) -> list[dict[str, Any]]:
@@ -105,6 +108,26 @@ def test_many_columns_share_rows_so_that_the_number_of_rows_stays_bounded() -> N
 @given(st.lists(RECORD, max_size=4))
 def test_what_a_contract_forbids_is_refused_alike_in_records_and_in_columns(records: list[dict[str, Any]]) -> None:
     check_refused_alike(JSON_RULES, records, JSON_RULES.read_records(records), uri="drawn")
+
+
+class Lenient(Contract):
+    """Takes any cell of `n` in records that is no whole number as 7."""
+
+    def read_records(self, records: Sequence[Mapping[str, object]]) -> Records:
+        return super().read_records([{**r, "n": r["n"] if type(r["n"]) is int and r["n"] < 2**63 else 7} for r in records])
+
+
+@pytest.mark.parametrize("cell", ["3", 3.0, [], ["a"], {}, 10**30, "\ud800"])
+def test_a_reader_that_takes_what_no_table_holds_is_found_out_in_good_records_and_in_bad_ones(cell: Any) -> None:
+    strict, records = contract_of(n="int64", b="bool"), [{"n": 1, "b": True}, {"n": cell, "b": True}]
+    rules = Lenient(columns=strict.columns)
+    check_refused_alike(strict, records, strict.read_records(records), uri="strict")
+    said = "hostile row 1: column n is taken{} in a record, and has to be refused \\(type\\), as no table holds it"
+    with pytest.raises(BundleError, match=said.format(" as 7")):
+        check_refused_alike(rules, records, rules.read_records(records), uri="x")
+    records[1]["b"] = 1  # refused, but for a later column
+    with pytest.raises(BundleError, match=said.format("")):
+        check_refused_alike(rules, records, rules.read_records(records), uri="x")
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -18,6 +18,7 @@ from raypipe.core.config import build
 from raypipe.core.errors import BundleError
 from raypipe.core.tensors import Tensors, TensorSpecs
 from raypipe.features import FeatureSet, FittedFeatures, fit_chunk, solve
+from raypipe.features._fitted import _FEW_ROWS
 
 binary = bundle_parts.binary
 folder = bundle_parts.folder
@@ -28,6 +29,10 @@ def one_bit_off(tensors: Tensors, tensor: str, column: int, row: int = 0) -> Ten
     changed = tensors[tensor].copy()
     changed.view("u4")[row, column] ^= 1
     return {**tensors, tensor: changed}
+
+
+def bytes_of(tensors: Tensors) -> dict[str, bytes]:
+    return {name: tensor.tobytes() for name, tensor in tensors.items()}
 
 
 def refuse(bundle: Bundle, folder: Path, message: str) -> None:
@@ -85,12 +90,13 @@ def test_features_of_many_kinds_are_the_same_in_every_way_and_named_by_output() 
 
 def test_rows_and_tables_are_answered_with_the_same_bits(binary: Bundle) -> None:
     features: FittedFeatures = binary.features
-    records = binary.example_records(20)
+    records = binary.example_records(20) * (_FEW_ROWS // 20 + 1)  # so many are transformed as columns
     read = binary.inputs.read_records(records)
     table = binary.inputs.check_records(records).good
-    for num in (1, 2, 20):
-        by_row, by_column = features.transform_rows(read.rows[:num]), features.transform(table.slice(0, num))
-        assert {n: t.tobytes() for n, t in by_row.items()} == {n: t.tobytes() for n, t in by_column.items()}
+    for num in (1, 2, 20, len(records)):
+        by_column = bytes_of(features.transform(table.slice(0, num)))
+        assert bytes_of(features.transform_rows(read.rows[:num])) == by_column
+        assert bytes_of(features.transform(features.table(read.rows[:num]))) == by_column
         rows, columns = binary.predict_rows(read.rows[:num]), binary.predict(table.slice(0, num))
         assert rows.scores.tobytes() == columns.scores.tobytes()
         assert rows.labels.tolist() == columns.labels.tolist()
@@ -154,8 +160,15 @@ def test_features_that_depend_on_the_rows_beside_are_refused(binary: Bundle, tmp
     )
 
 
-@pytest.mark.parametrize("way", ["transform_rows", "transform_table"])
-def test_the_other_ways_to_compute_are_compared_too(binary: Bundle, tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize(
+    ("way", "named"),
+    [
+        ("transform_rows", "carrier is .* by the rows,"),
+        ("transform_table", "distance is .* by the columns as a table,"),
+        ("table", "weather_temp is .* by the columns of records,"),
+    ],
+)
+def test_the_other_ways_to_compute_are_compared_too(binary: Bundle, tmp_path: Path, way: str, named: str) -> None:
     def rows(records: Sequence[Mapping[str, object]]) -> Tensors:
         return one_bit_off(binary.features.transform_rows(records), "categories_NC", 0, row=3)
 
@@ -163,12 +176,11 @@ def test_the_other_ways_to_compute_are_compared_too(binary: Bundle, tmp_path: Pa
         outputs = binary.features.transform_table(rows)
         return outputs.set_column(0, outputs.column_names[0], pa.array(np.zeros(len(outputs), np.float32)))
 
-    features = With(binary.features, **{way: {"transform_rows": rows, "transform_table": table}[way]})
-    refuse(
-        replace(binary, features=features),
-        tmp_path,
-        {"transform_rows": "by the rows,", "transform_table": "columns as a tab"}[way],
-    )
+    def of_records(records: Sequence[Mapping[str, object]]) -> pa.Table:
+        return binary.features.table([{**record, "weather_temp": 5.0} for record in records])
+
+    wrong = {"transform_rows": rows, "transform_table": table, "table": of_records}[way]
+    refuse(replace(binary, features=With(binary.features, **{way: wrong})), tmp_path, f"feature {named} not .* as by columns")
 
 
 def test_a_row_without_features_is_refused_with_its_values(binary: Bundle, tmp_path: Path) -> None:
@@ -201,6 +213,13 @@ class Loose(Contract):
         return super().read_records([{k: 1 if v is True and k == "minute" else v for k, v in r.items()} for r in records])
 
 
+class Parsing(Contract):
+    """Reads text of digits in records as whole numbers, where tables hold numbers."""
+
+    def read_records(self, records: Sequence[Mapping[str, object]]) -> Records:
+        return super().read_records([{**r, "minute": int(m)} if (m := r.get("minute")) == "3" else r for r in records])
+
+
 class Rounding(Contract):
     """Reads numbers of records less exactly than those of tables."""
 
@@ -214,6 +233,11 @@ def test_a_cell_that_a_record_may_hold_and_a_table_may_not_is_refused_by_column(
     loose = Loose(columns=contract().columns)
     said = r"hostile row \d+: column minute is taken as 1 in a record, and refused \(type\) in a table; the row is "
     refuse(replace(binary, inputs=loose), tmp_path, said)
+
+
+def test_a_cell_that_no_table_holds_must_be_refused_in_a_record(binary: Bundle, tmp_path: Path) -> None:
+    said = r"hostile row \d+: column minute is taken as 3 in a record, and has to be refused \(type\), as no table holds it; "
+    refuse(replace(binary, inputs=Parsing(columns=contract().columns)), tmp_path, said + r"the row is .*minute='3'")
 
 
 def test_a_cell_of_two_values_is_refused(binary: Bundle, tmp_path: Path) -> None:

@@ -200,13 +200,6 @@ def test_parts_of_contracts_are_contracts() -> None:
     assert c.select(["d", "a"]).key == ("a",)
     assert c.select(["b"]).key == ()
     assert c.known_later == ("b",)
-    view = c.prefixed("planes")
-    assert list(view.columns) == ["planes_a", "planes_b", "planes_d"]
-    assert all(view.nullable(name) for name in view.columns)
-    assert view.columns["planes_b"].known == "later"
-    assert c.merged(view).schema.names == [*c.columns, *view.columns]
-    with pytest.raises(ConfigError, match="column a is declared twice"):
-        c.merged(c)
     with pytest.raises(ConfigError, match="column dd is not in the contract"):
         c.select(["dd"])
 

@@ -7,6 +7,7 @@ import re
 import statistics
 
 import numpy as np
+import own_features
 import pyarrow as pa
 import pytest
 from feature_parts import OWN, US, feature_set, fitted, own_function, refused, values
@@ -109,3 +110,24 @@ def test_stored_features_of_another_format_or_with_a_function_that_is_not_allowe
     said = "own_features:num_items is not allowed (allowed: raypipe.); add its package to core.allowed_targets"
     assert all(said in problem for problem in caught.value.problems)
     assert FittedFeatures.from_files(files, allowed=[OWN]).modules == (OWN,)
+
+
+def test_a_function_is_called_once_for_a_value_and_its_indicator() -> None:
+    found = fitted(feature_set(f=own_function("counted") | {"indicator": True}), TABLE)
+    own_features.calls.clear()
+    found.transform(TABLE)
+    found.row({"x": 1.5})
+    assert own_features.calls == [TABLE.num_rows, 1]
+
+
+def test_a_function_is_not_asked_about_no_rows() -> None:
+    found = fitted(feature_set(f=own_function("not_of_nothing")), TABLE)
+    assert found.transform(TABLE.slice(0, 0))["numbers_NF"].shape == (0, 1)
+    assert fitted(feature_set(f=own_function("not_of_nothing")), TABLE, cuts=[0, 5]).specs.numbers == ("f",)
+
+
+def test_a_mask_is_not_dropped_silently() -> None:
+    with pytest.raises(
+        FeatureError, match="gave a masked array, whose mask would be lost; return NaN where a value is missing"
+    ):
+        fitted(feature_set(f=own_function("masked")), TABLE)

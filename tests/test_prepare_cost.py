@@ -47,6 +47,26 @@ def test_what_a_feature_keeps_is_said_in_words(spec: dict[str, Any], keeps: str,
     assert (feature.worker_bytes > 0) == (feature.driver_bytes > 0) == (keeps != "nothing")
 
 
+@pytest.mark.parametrize(
+    ("spec", "outputs"),
+    [
+        ({"kind": "number", "columns": ["amount", "shops_staff"]}, 2),
+        ({"kind": "number", "column": "amount", "indicator": True}, 2),
+        ({"kind": "category", "columns": ["shop", "size"]}, 2),
+        ({"kind": "category", "columns": ["shop", "size"], "encode": "one_hot"}, 2000),
+        ({"kind": "cross", "columns": ["shop", "size"], "encode": "one_hot", "max_size": 30}, 30),
+        ({"kind": "calendar", "column": "placed", "zone": "UTC", "parts": ["hour", "month"], "as": "cyclic"}, 4),
+        ({"kind": "hash", "column": "shop", "buckets": 16}, 1),
+    ],
+)
+def test_the_outputs_of_a_part_are_counted_with_the_most_that_a_fit_can_give(
+    spec: dict[str, Any], outputs: int, shop: Shop
+) -> None:
+    one, both = cost(shop, {"id": {"kind": "number"}}), cost(shop, {"id": {"kind": "number"}, "x": spec})
+    assert both.features[1].outputs == outputs
+    assert both.worker_bytes - one.worker_bytes - both.features[1].worker_bytes == 131_072 * outputs * 12
+
+
 def test_categories_with_partitions_have_one_more_pass_and_take_less_of_the_driver(shop: Shop) -> None:
     spec = {"kind": "category", "column": "shop", "max_size": 1000}
     one, many = cost(shop, {"x": spec}), cost(shop, {"x": {**spec, "partitions": 8}})

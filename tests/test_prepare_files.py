@@ -87,6 +87,30 @@ def test_an_earlier_result_is_replaced_and_other_files_are_left_alone(folder: Pa
     assert (out / "transformed.json").exists()
 
 
+def test_the_rows_themselves_are_never_written_over(folder: Path, tmp_path: Path) -> None:
+    fitted = fit_files(FEATURES, [str(folder)])
+    for out in (folder, folder / "out", tmp_path):
+        with pytest.raises(StorageError, match=r"overlaps the rows to transform at .*; choose a folder of its own"):
+            transform_files(fitted, [str(folder)], str(out))
+    others = tmp_path / "others"
+    others.mkdir()
+    pq.write_table(table(1), others / "00000.parquet")
+    before = (others / "00000.parquet").read_bytes()
+    with pytest.raises(StorageError, match=r"holds files that are no features, such as .*00000.parquet"):
+        transform_files(fitted, [str(folder)], str(others))
+    assert (others / "00000.parquet").read_bytes() == before
+
+
+def test_a_result_that_was_begun_is_finished_by_the_next_call(folder: Path, tmp_path: Path) -> None:
+    fitted, out = fit_files(FEATURES, [str(folder)]), tmp_path / "out"
+    transform_files(fitted, [str(folder)], str(out))
+    whole = {path.name: path.read_bytes() for path in out.iterdir()}
+    (out / "transformed.json").rename(out / "transforming.json")  # as a kill leaves it
+    (out / "00001.parquet").unlink(missing_ok=True)
+    transform_files(fitted, [str(folder)], str(out))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
+
+
 def test_a_result_without_its_last_file_is_not_there(folder: Path, tmp_path: Path) -> None:
     fitted, out = fit_files(FEATURES, [str(folder)]), tmp_path / "out"
     transform_files(fitted, [str(folder)], str(out))

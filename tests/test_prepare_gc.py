@@ -4,6 +4,7 @@ import datetime as dt
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -140,9 +141,9 @@ def test_a_use_saves_what_would_have_gone(root: Storage) -> None:
 
 def test_what_a_registered_model_was_made_of_stays_while_its_bundle_is_there(root: Storage) -> None:
     fill(root, {"prepared/a": 99, "prepared/b": 99, "joined/j": 99})
-    manifest = root.uri("models", "mine", "abc", "manifest.json")
-    write_json(manifest, {})
-    write_json(root.uri("prepared", "a", "models", "mine-1.json"), {"manifest": manifest})
+    below = "models/mine/abc/manifest.json"
+    write_json(manifest := root.uri(below), {})
+    write_json(root.uri("prepared", "a", "models", "mine-abc.json"), {"manifest": below})
     assert [one.uri for one in collect(root, no_spare(max_bytes=0)).collected] == [root.uri("prepared", "b")]
     assert len(collect(root, no_spare(registered="collect", dry_run=True)).collected) == 2
     remove(manifest)
@@ -202,6 +203,39 @@ def test_leftovers_of_killed_writers_go_when_nobody_can_be_writing_them(tmp_path
     assert [path.name for path in tmp_path.rglob("*.partial")] == [".x.partial"]
 
 
+def test_what_a_writer_that_lives_renames_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    storage, done = Storage(root=str(tmp_path)), threading.Event()
+    (tmp_path / ".gone.partial").symlink_to(tmp_path / "nothing")  # as found, and renamed before it is looked at
+
+    def write() -> None:
+        while not done.is_set():
+            write_bytes(storage.uri("runs", "model"), b"whole")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert [collect(storage, Collection()).collected for _ in range(100)] == [()] * 100
+    finally:
+        done.set()
+        writer.join()
+
+
+def test_counts_that_fits_put_aside_go_when_nobody_can_be_writing_them_and_their_rows_stay(root: Storage) -> None:
+    fill(root, {"prepared/a": 0, "joined/j": 0})
+    for i, fit in enumerate(["one", "other"]):
+        write_bytes(root.uri("joined", "j", "aside", fit, "counts-000", "0000", "00000"), bytes(100 + i))
+    assert collect(root, Collection()).collected == ()
+    late = dt.datetime.now(dt.UTC) + dt.timedelta(hours=30)
+    mark_used(root.uri("joined", "j"))
+    done = collect(root, Collection(max_age=dt.timedelta(days=9), dry_run=True), now=late)
+    assert [(one.uri, one.num_bytes, one.reason) for one in done.collected] == [
+        (root.uri("joined", "j", "aside", fit), 100 + i, "left behind") for i, fit in enumerate(["one", "other"])
+    ]
+    assert collect(root, Collection(max_age=dt.timedelta(days=9)), now=late).num_bytes == done.num_bytes
+    assert [uri for uri in list_files(root.uri()) if "/aside/" in uri] == []
+    assert exists(root.uri("joined", "j", "joined.json"))
+
+
 COLLECT = """
 import sys
 from raypipe.core.storage import Storage
@@ -218,12 +252,15 @@ def test_a_collection_that_is_killed_leaves_nothing_that_looks_complete(tmp_path
     for i in range(20_000):
         (folder / "tensors" / str(i)).touch()
     with subprocess.Popen([sys.executable, "-c", COLLECT, str(tmp_path)]) as process:
-        while (folder / "prepared.json").exists():
+        while folder.exists():
             assert process.poll() is None
             time.sleep(0.0005)
         process.kill()
-    assert any((folder / "tensors").iterdir()), "it was killed while it removed the rest"
+    (half,) = folder.parent.iterdir()
+    assert half.name.startswith(".a.")
+    assert half.name.endswith(".partial")
+    assert any((half / "tensors").iterdir()), "it was killed while it removed the rest"
     assert (tmp_path / "joined" / "j" / "joined.json").exists(), "rows go after what needs them"
     left = collect(storage, Collection(spare=dt.timedelta(0)))
-    assert {one.uri: one.reason for one in left.collected} == {str(folder): "incomplete", str(tmp_path / "joined" / "j"): "age"}
+    assert {one.uri: one.reason for one in left.collected} == {str(half): "left behind", str(tmp_path / "joined" / "j"): "age"}
     assert list_files(storage.uri()) == []

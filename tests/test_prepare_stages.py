@@ -1,6 +1,7 @@
 """Prepared data in two stages: what did not change is reused, and what is reused is what would have been made."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from shops import FEATURES, SPLIT, TASK, Shop
+from shops import FEATURES, SPLIT, TASK, Shop, specs
 
-from raypipe.core.errors import ConfigError, StorageError
+from raypipe.core.config import build
+from raypipe.core.errors import ConfigError, SourceError, StorageError
 from raypipe.core.storage import Storage
-from raypipe.prepare import JOINED_AT, JOINED_LABEL, Prepared, prepared_digest
-from raypipe.prepare._fits import fit_joined
+from raypipe.features import FeatureSet
+from raypipe.features._profile import merge_profiles, profile_chunk
+from raypipe.joins import Joins
+from raypipe.prepare import JOINED_AT, JOINED_LABEL, Prepared, Task, make_plan, prepare, prepared_digest
+from raypipe.prepare._fits import Fits, fit_joined, fitting
 from raypipe.prepare._folds import Folding
+from raypipe.prepare._transform import Seen, TransformedPart
 from raypipe.split import SPLITS, HashSplit, Split
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -162,6 +168,60 @@ def test_no_training_row_is_encoded_with_its_own_label_and_others_are_with_all_o
     expected = (y_N[its].sum() + 5 * y_N.mean()) / (its.sum() + 5)
     np.testing.assert_allclose(prepared.tensors("test").inputs["numbers_NF"][north, place], expected, rtol=1e-6)
     assert (JOINED_AT in rows.column_names) == (shop.plan().task.prediction_time is not None)
+
+
+def test_profiles_are_merged_as_parts_come_and_are_those_of_all_parts(kept: tuple[Shop, Prepared]) -> None:
+    _, prepared = kept
+    rows, inputs, seen = (
+        joined(prepared, "train").select(list(prepared.features.input_columns)),
+        prepared.features.inputs,
+        Seen(),
+    )
+    profiles = [profile_chunk(rows.slice(i * 13, 13), inputs) for i in range(30)]
+    for profile in profiles:
+        seen.add(TransformedPart(split="train", profile=profile, examples=None))
+    whole = {name: state.profile().to_dict() for name, state in merge_profiles(profiles).items()}
+    assert seen.profile() == {"train": whole}
+
+
+def test_two_fits_of_the_same_features_put_nothing_aside_in_one_place(kept: tuple[Shop, Prepared]) -> None:
+    shop, prepared = kept
+    one, other = (fitting(shop.plan().features, prepared.joined.uri, Folding(split=SPLIT, key=("id",))) for _ in range(2))
+    assert one.aside != other.aside
+    assert one.aside.startswith(f"{prepared.joined.uri}/aside/")
+
+
+def test_a_change_of_what_a_users_function_imports_makes_other_prepared_data(
+    kept: tuple[Shop, Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, _ = kept
+    (tmp_path / "their_features.py").write_text("from their_helper import FACTOR\n\ndef scaled(x):\n    return x * FACTOR\n")
+    helper = tmp_path / "their_helper.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    features = FeatureSet(features={"x": {"kind": "python", "function": "their_features:scaled", "columns": ["amount"]}})
+    task = build(TASK, Task)
+    digests = []
+    for factor in (2, 3, 2):
+        helper.write_text(f"FACTOR = {factor}\n")
+        plan = make_plan(task, SPLIT, features, specs(shop.folder))
+        digests.append((prepared_digest(plan, shop.tables()), Fits(uri="there", features=features).uri_of("x")))
+    assert digests[0] == digests[2]
+    assert digests[0][0] != digests[1][0]
+    assert digests[0][1] != digests[1][1]
+
+
+def test_events_without_rows_are_refused_in_one_line_and_a_view_without_rows_gives_nulls(shop: Shop) -> None:
+    tables = shop.tables()
+    none = {name: replace(table, parts=()) for name, table in tables.items()}
+    plan = shop.plan(features={"amount": {"kind": "number"}})
+    with pytest.raises(SourceError, match=r"orders@0: the events have no rows.*no training rows; ingest") as caught:
+        prepare(plan, {**tables, "orders": none["orders"]}, shop.storage, Joins())
+    assert "\n" not in str(caught.value)
+    fresh = Storage(root=f"{shop.storage.root}-fresh")
+    prepared = prepare(plan, {**none, "orders": tables["orders"]}, fresh, Joins())
+    assert prepared.unmatched == {"shops": 600, "prices": 600}
+    rows = joined(prepared, "train")
+    assert (rows.column("shops_staff").null_count, rows.column("prices_price").null_count) == (rows.num_rows,) * 2
 
 
 def test_target_encoding_of_a_multiclass_task_is_refused_before_any_work(kept: tuple[Shop, Prepared]) -> None:

@@ -1,7 +1,7 @@
 """The model bundle: a pickle-free, digest-checked folder that answers the same wherever it is loaded."""
 
 from raypipe.bundle._bundle import Bundle
-from raypipe.bundle._code import Requirement
+from raypipe.bundle._code import Requirement, find_needs
 from raypipe.bundle._folder import load_bundle, save_bundle
 from raypipe.bundle._golden import SCORE_TOLERANCE
 from raypipe.bundle._hostile import hostile_rows
@@ -17,6 +17,7 @@ __all__ = [
     "Predictions",
     "Requirement",
     "check_parity",
+    "find_needs",
     "hostile_rows",
     "load_bundle",
     "read_manifest",

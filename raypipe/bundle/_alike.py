@@ -2,7 +2,8 @@
 
 A cell can be compared where a column of a table can hold it as what it is. Not so: text in a column of numbers or
 booleans (a CSV cell, which is parsed), a whole float in a column of integers (what pandas makes of integers with nulls),
-lists and objects, integers beyond 64 bits, text that UTF-8 cannot say. The check of records refuses all of these.
+lists and objects, integers beyond 64 bits, text that UTF-8 cannot say. The check of records must refuse all of these:
+columns never held such a value, so no model was trained on what it would be read as.
 """
 
 import math
@@ -31,6 +32,9 @@ class _Verdict:
         return f"refused ({self.rule})" if self.rule else f"taken as {show_value(self.value)}"
 
 
+_NOT_HELD = _Verdict(rule="type")  # what the check of records must say of a cell that no table can hold
+
+
 def check_refused_alike(inputs: Contract, records: Sequence[Mapping[str, Any]], read: Records, *, uri: str) -> None:
     """Refuse a contract whose two checks differ on `records`, of which `read` is what the check of records made.
 
@@ -44,13 +48,12 @@ def check_refused_alike(inputs: Contract, records: Sequence[Mapping[str, Any]], 
     for i, row in enumerate(accepted):
         column, rule = refused.get(i, ("", ""))
         for name, verdicts in by_column.items():
-            if i not in verdicts:
-                break  # no table can hold this cell: nothing to compare with
-            found = verdicts[i]
+            found = verdicts.get(i, _NOT_HELD)
             expected = rule if name == column else ""
             if found.rule != expected or (row is not None and not _same(found.value, row[name])):
-                in_record, in_table = _Verdict(rule=expected, value=row and row[name]), found
-                problem = f"hostile row {i}: column {name} is {in_record} in a record, and {in_table} in a table"
+                in_record = "taken" if row is None and not expected else _Verdict(rule=expected, value=row and row[name])
+                in_table = "has to be refused (type), as no table holds it" if found is _NOT_HELD else f"{found} in a table"
+                problem = f"hostile row {i}: column {name} is {in_record} in a record, and {in_table}"
                 raise BundleError(uri, f"{problem}; the row is {show_row(records[i])}")
             if name == column:
                 break

@@ -34,10 +34,10 @@ from raypipe.bundle._manifest import MANIFEST, check_files, read_manifest, write
 from raypipe.bundle._parity import Probe, compare_back_ends, compare_loaded, make_probe
 from raypipe.core.errors import BundleError, RaypipeError
 from raypipe.core.tensors import Target, Tensors
-from raypipe.features import FittedFeatures
+from raypipe.features import ARROW_FILE, JSON_FILE, FittedFeatures
 from raypipe.models import FittedModel, load_model
 
-_FEATURE_FILES = ("features.json", "features.arrow")
+_FEATURE_FILES = (JSON_FILE, ARROW_FILE)
 
 
 def save_bundle(bundle: Bundle, folder: Path, *, modules: Sequence[str] = ()) -> str:

@@ -22,7 +22,15 @@ from raypipe.core.errors import BundleError
 from raypipe.core.tensors import Tensors, TensorSpecs
 from raypipe.features import FittedFeatures
 
-BackEnd = Literal["columns", "columns of one row", "columns of coded text", "columns as a table", "rows", "row function"]
+BackEnd = Literal[
+    "columns",
+    "columns of one row",
+    "columns of coded text",
+    "columns of records",
+    "columns as a table",
+    "rows",
+    "row function",
+]
 BACK_ENDS: tuple[BackEnd, ...] = get_args(BackEnd)
 SEED = 0
 _LEAST, _MOST, _CELLS = 128, 1024, 40_000  # hostile rows, and about how many cells of them: wide rows are fewer
@@ -79,7 +87,8 @@ def check_parity(
     """Prove that features come out the same to the last bit in every way to compute them, and bad rows are refused alike.
 
     Compared are all rows together, each row alone as a table, text as dictionaries (how prepared tables are read), the table
-    of outputs (how they are written), many rows as values, and the row function (how one record is served).
+    made of records (how many of them are served), the table of outputs (how they are written), rows as values (by whichever
+    of the two is faster for so many), and the row function (how one record is served).
 
     Args:
         features: What is checked.
@@ -133,6 +142,8 @@ def compare_back_ends(features: FittedFeatures, probe: Probe, *, uri: str) -> Te
     }
     together = _all("columns", lambda: features.transform(probe.table), uri)
     found["columns of coded text"] = _all("columns of coded text", lambda: features.transform(_coded(probe.table)), uri)
+    of_records = _all("columns of records", lambda: features.transform(features.table(probe.rows)), uri)
+    found["columns of records"] = of_records
     by_table = _all("columns as a table", lambda: _tensors(features.specs, features.transform_table(probe.table)), uri)
     found["columns as a table"] = by_table
     found["rows"] = _all("rows", lambda: features.transform_rows(probe.rows), uri)

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from raypipe.contract._columns import ColumnVerdict, check_column
 from raypipe.contract._reader import RecordReader, Row
 from raypipe.contract._records import RecordColumn, Refused
-from raypipe.contract._rules import Column, ColumnSetting
+from raypipe.contract._rules import ColumnSetting
 from raypipe.core.config import build, config
 from raypipe.core.digest import digest_json
 from raypipe.core.errors import ConfigError, SchemaMismatch
@@ -163,25 +163,6 @@ class Contract:
                 raise ConfigError([f"column {name} is not in the contract{did_you_mean(name, list(self.columns))}"])
         key = self.key if set(self.key) <= set(wanted) else ()
         return Contract(columns={n: self.columns[n] for n in wanted}, key=key, max_bad_share=self.max_bad_share)
-
-    def prefixed(self, view: str) -> "Contract":
-        """The columns as a view joins them: ``VIEW_COLUMN``, without a key, and nullable since a row may have no match."""
-        columns = {
-            f"{view}_{name}": Column(type=c.type, nullable=True, known=c.known, min=c.min, max=c.max, one_of=c.one_of)
-            for name, c in self.columns.items()
-        }
-        return Contract(columns=columns)
-
-    def merged(self, other: "Contract") -> "Contract":
-        """The columns of both, with this contract's key and share.
-
-        Raises:
-            ConfigError: when both declare a column of the same name.
-        """
-        twice = [name for name in other.columns if name in self.columns]
-        if twice:
-            raise ConfigError([f"column {name} is declared twice: rename it in its table or view" for name in twice])
-        return Contract(columns={**self.columns, **other.columns}, key=self.key, max_bad_share=self.max_bad_share)
 
     def to_dict(self) -> dict[str, Any]:
         """As written in YAML; what `from_dict` takes."""

@@ -6,16 +6,18 @@ import inspect
 import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from zoneinfo import TZPATH
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 import raypipe
 
-_LIBRARIES = ("numpy", "pyarrow", "polars", "ray", "scikit-learn", "torch", "xgboost-cpu", "xgboost")
+_LIBRARIES = ("numpy", "pyarrow", "polars", "ray", "scikit-learn", "torch", "tzdata", "xgboost-cpu", "xgboost")
 
 
 def digest_json(value: Any) -> str:
@@ -64,22 +66,44 @@ def digest_sources(packages: Iterable[str]) -> dict[str, str]:
 
 
 def digest_user_code(settings: Any) -> dict[str, str]:
-    """Sha256 of the source files of the user's own parts that `settings` (from `core.config.to_settings`) name."""
+    """Sha256 of the source files of the user's own parts that `settings` (from `core.config.to_settings`) name.
+
+    What these files import is not looked at; `prepare.digest_own_parts` does that.
+    """
+    modules = [importlib.import_module(name) for name in sorted(user_modules(settings))]
+    return {module.__name__: digest_file(Path(inspect.getfile(module))) for module in modules}
+
+
+def user_modules(settings: Any) -> set[str]:
+    """Modules of the user's own parts that `settings` (from `core.config.to_settings`) name."""
     if isinstance(settings, (list, tuple)):
-        return {name: sha for value in settings for name, sha in digest_user_code(value).items()}
+        return {name for value in settings for name in user_modules(value)}
     if not isinstance(settings, Mapping):
-        return {}
-    found = {name: sha for value in settings.values() for name, sha in digest_user_code(value).items()}
+        return set()
+    found = {name for value in settings.values() for name in user_modules(value)}
     kind = settings.get("_type_")
     if isinstance(kind, str) and not kind.startswith("raypipe."):
-        module = importlib.import_module(kind.rpartition(".")[0])
-        found[module.__name__] = digest_file(Path(inspect.getfile(module)))
+        found.add(kind.rpartition(".")[0])
     return found
 
 
+@cache
+def zone_rules() -> str:
+    """Version of the machine's rules of time zones, such as ``2025b``, which come before those of the package tzdata.
+
+    Where the machine has none, or does not say which, the text is empty.
+    """
+    for folder in map(Path, TZPATH):
+        for name, before in (("tzdata.zi", "# version "), ("+VERSION", "")):
+            if (folder / name).is_file():
+                with (folder / name).open(encoding="utf-8") as file:
+                    return file.readline().strip().removeprefix(before)
+    return ""
+
+
 def environment() -> dict[str, dict[str, str]]:
-    """Versions of the libraries that decide numbers, and the platform."""
-    found = {}
+    """Versions of the libraries that decide numbers, those of the rules of time zones among them, and the platform."""
+    found = {"zoneinfo": zone_rules()}
     for name in _LIBRARIES:
         try:
             found[name] = metadata.version(name)

@@ -129,7 +129,7 @@ def _num_ahead() -> int:
 
 @contextmanager
 def _stopped_at_the_end() -> Iterator[deque[Any]]:
-    """Tasks whose results are not taken yet; those left at the end are cancelled, so that none writes after that."""
+    """Tasks whose results are not taken yet; those left at the end are cancelled, and waited for up to 10 s."""
     import ray
 
     ahead: deque[Any] = deque()

@@ -116,13 +116,8 @@ def part_columns(part: CalendarPart, local_us_N: NDArray[np.int64]) -> NDArray[n
     return _COLUMNS[part](local_us_N)
 
 
-def part_of(part: CalendarPart, local_us: int) -> int:
-    """`part_columns` of one instant."""
-    return _SCALARS[part](local_us)
-
-
 def part_function(part: CalendarPart) -> Callable[[int], int]:
-    """`part_of` with the part looked up already."""
+    """`part_columns` of one instant, with the part looked up already."""
     return _SCALARS[part]
 
 

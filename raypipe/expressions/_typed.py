@@ -153,5 +153,6 @@ def _membership(value: Node, choices: Sequence[object]) -> Node:
     for kind in sorted(kinds):
         if kind != value.kind and (kind, value.kind) != ("int64", "float64"):
             raise TypesDoNotFit(function.misfit.format(value.kind, kind))
-    members = (float(choice) if value.kind == "float64" else choice for choice in choices)  # type: ignore[arg-type]
+    # Of the two zeros 0.0 is taken: Arrow's `is_in` tells them apart, and a set of Python's does not.
+    members = (float(choice) + 0.0 if value.kind == "float64" else choice for choice in choices)  # type: ignore[arg-type]
     return _applied(function, [value, LiteralNode(value=frozenset(members), kind=LITERAL)])

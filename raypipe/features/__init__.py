@@ -6,7 +6,7 @@ from raypipe.features._categories import Category, Cross, Hash
 from raypipe.features._counts import CategoryCounts, Vocabulary
 from raypipe.features._feature_set import FeatureSet, FeatureSpec
 from raypipe.features._fit import FitState, Fitted, fit_chunk, merge_states, solve
-from raypipe.features._fitted import FittedFeatures, OutputDescription
+from raypipe.features._fitted import ARROW_FILE, JSON_FILE, FittedFeatures, OutputDescription
 from raypipe.features._folds import FoldEncodings
 from raypipe.features._kinds import Kind, kinds_of
 from raypipe.features._lists import MultiHot, Vector
@@ -17,6 +17,8 @@ from raypipe.features._sklearn import from_sklearn
 from raypipe.features._target import Target
 
 __all__ = [
+    "ARROW_FILE",
+    "JSON_FILE",
     "Boolean",
     "Bucket",
     "Calendar",

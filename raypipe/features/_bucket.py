@@ -11,8 +11,8 @@ from pydantic import Field, FiniteFloat, model_validator
 from raypipe.core.config import config
 from raypipe.core.errors import FeatureError
 from raypipe.features._cells import Cells
+from raypipe.features._columns import Columns, Names
 from raypipe.features._kinds import NUMERIC, Kind, need_kind
-from raypipe.features._numbers import Names, check_columns
 from raypipe.features._protocols import FittedOutput, Labels, State, TensorName
 from raypipe.features._rowcode import RowCode
 from raypipe.features._sources import ColumnSource, NumberSource
@@ -20,7 +20,7 @@ from raypipe.features._treatment import NumberState, Treatment, check_moments
 
 
 @config
-class Bucket:
+class Bucket(Columns):
     """Numbers as an index: 1 below the first edge, 2 from the first edge to below the second, and so on; 0 for missing.
 
     Attributes:
@@ -42,7 +42,6 @@ class Bucket:
 
     @model_validator(mode="after")
     def _settings_have_effect(self) -> "Bucket":
-        check_columns(self.column, self.columns)
         if self.by == "edges" and (self.edges is None or self.num is not None):
             raise ValueError("by: edges needs edges, and no num")
         if self.by != "edges" and (self.num is None or self.edges is not None):
@@ -50,14 +49,6 @@ class Bucket:
         if self.edges is not None and any(a >= b for a, b in zip(self.edges[:-1], self.edges[1:], strict=True)):
             raise ValueError("edges must ascend")
         return self
-
-    def columns_of(self, feature: str) -> tuple[str, ...]:
-        """The columns."""
-        return self.columns or (self.column or feature,)
-
-    def names_of(self, feature: str) -> tuple[str, ...]:
-        """The columns' names, or the feature's."""
-        return self.columns or (feature,)
 
     def check(self, feature: str, kinds: Mapping[str, Kind]) -> None:
         """Numbers or booleans only."""

@@ -1,7 +1,6 @@
 """Kind calendar: parts of timestamps on the clock of a zone, as numbers, categories or points on a circle."""
 
 import math
-import zoneinfo
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import AliasChoices, Field, model_validator
 
 from raypipe.core.config import config
-from raypipe.core.naming import did_you_mean
+from raypipe.core.instants import Zone
 from raypipe.core.zones import FIRST_AND_LAST, CalendarPart
 from raypipe.features._cells import Cells
 from raypipe.features._kinds import Kind, need_kind
@@ -37,7 +36,7 @@ class Calendar:
     needs_labels: ClassVar[bool] = False
     kind: Literal["calendar"] = "calendar"
     column: str | None = None
-    zone: str
+    zone: Zone
     parts: Annotated[tuple[CalendarPart, ...], Field(min_length=1)]
     as_: Annotated[
         Literal["number", "category", "cyclic"],
@@ -51,11 +50,6 @@ class Calendar:
             raise ValueError(f"scale has no effect with as: {self.as_}")
         if self.as_ != "number" and "year" in self.parts:
             raise ValueError(f"part year has no fixed number of values; use it with as: number, not as: {self.as_}")
-        try:
-            zoneinfo.ZoneInfo(self.zone)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
-            near = did_you_mean(self.zone, sorted(zoneinfo.available_timezones()))
-            raise ValueError(f"unknown time zone {self.zone!r}{near}") from error
         return self
 
     def sources_of(self, feature: str) -> dict[str, PartSource]:
@@ -70,6 +64,12 @@ class Calendar:
     def names_of(self, feature: str) -> tuple[str, ...]:
         """FEATURE_part."""
         return tuple(f"{feature}_{part}" for part in self.parts)
+
+    def outputs_of(self, feature: str) -> tuple[str, ...]:
+        """FEATURE_part, or FEATURE_part_sin and FEATURE_part_cos."""
+        if self.as_ == "number":
+            return self.names_of(feature)
+        return tuple(name for output in self.solve(feature, {}) for name in output.names)
 
     def check(self, feature: str, kinds: Mapping[str, Kind]) -> None:
         """Timestamps and dates only."""

@@ -9,9 +9,9 @@ from raypipe.core.config import config
 from raypipe.core.errors import FeatureError
 from raypipe.features._category_outputs import FittedCategory, FittedFrequency, FittedHash, FittedOneHot
 from raypipe.features._cells import Cells
+from raypipe.features._columns import Columns, Names
 from raypipe.features._counts import MAX_DISTINCT, CategoryCounts, Vocabulary
 from raypipe.features._kinds import CATEGORICAL, Kind, need_kind
-from raypipe.features._numbers import Names, check_columns
 from raypipe.features._protocols import FittedOutput, Labels, State
 from raypipe.features._sources import ColumnSource, CrossSource, ValueSource
 from raypipe.features._threads import in_threads
@@ -95,7 +95,7 @@ def encoded(name: str, source: ValueSource, encode: Encode, vocabulary: Vocabula
 
 
 @config
-class Category(Known):
+class Category(Columns, Known):
     """Text, whole numbers or booleans as an index, one-hot columns or a frequency.
 
     Attributes:
@@ -108,23 +108,14 @@ class Category(Known):
     column: str | None = None
     columns: Names | None = None
 
-    @model_validator(mode="after")
-    def _one_column_setting(self) -> "Category":
-        check_columns(self.column, self.columns)
-        return self
-
-    def columns_of(self, feature: str) -> tuple[str, ...]:
-        """The columns."""
-        return self.columns or (self.column or feature,)
-
-    def names_of(self, feature: str) -> tuple[str, ...]:
-        """The columns' names, or the feature's."""
-        return self.columns or (feature,)
-
     def check(self, feature: str, kinds: Mapping[str, Kind]) -> None:
         """Text, whole numbers or booleans only."""
         for column in self.columns_of(feature):
             need_kind(feature, column, kinds[column], CATEGORICAL, self.kind)
+
+    def outputs_of(self, feature: str) -> tuple[str, ...]:
+        """An output of each name; those of one-hot are known by its fit."""
+        return () if self.encode == "one_hot" else self.names_of(feature)
 
     def fit(self, feature: str, cells: Cells, labels: Labels | None) -> dict[str, State]:  # noqa: ARG002  # protocol
         """Counts of each column."""
@@ -172,6 +163,10 @@ class Cross(Known):
         """The feature's name."""
         return (feature,)
 
+    def outputs_of(self, feature: str) -> tuple[str, ...]:
+        """The feature's name; those of one-hot are known by its fit."""
+        return () if self.encode == "one_hot" else (feature,)
+
     def check(self, feature: str, kinds: Mapping[str, Kind]) -> None:
         """Text, whole numbers or booleans only."""
         for column in self.columns:
@@ -187,7 +182,7 @@ class Cross(Known):
 
 
 @config
-class Hash:
+class Hash(Columns):
     """Text, whole numbers or booleans in a fixed number of buckets by a seeded hash; nothing is fitted. Null has index 0.
 
     Attributes:
@@ -203,19 +198,6 @@ class Hash:
     columns: Names | None = None
     buckets: Annotated[int, Field(ge=2, le=2**31 - 2)]
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-
-    @model_validator(mode="after")
-    def _one_column_setting(self) -> "Hash":
-        check_columns(self.column, self.columns)
-        return self
-
-    def columns_of(self, feature: str) -> tuple[str, ...]:
-        """The columns."""
-        return self.columns or (self.column or feature,)
-
-    def names_of(self, feature: str) -> tuple[str, ...]:
-        """The columns' names, or the feature's."""
-        return self.columns or (feature,)
 
     def check(self, feature: str, kinds: Mapping[str, Kind]) -> None:
         """Text, whole numbers or booleans only."""

@@ -37,11 +37,12 @@ class _FittedVocabulary:
         known = self.vocabulary
         pairs = zip(known.values[:3].to_pylist(), known.counts_D[:3].tolist(), strict=True)
         top = ", ".join(f"{value} {count}" for value, count in pairs)
-        return f"{len(known)} values (most frequent: {top}), {known.rare} rare rows, {known.nulls} null"
+        constant = ", constant in training" if len(known) == 1 and not known.rare and not known.nulls else ""
+        return f"{len(known)} values (most frequent: {top}), {known.rare} rare rows, {known.nulls} null{constant}"
 
     def _index(self, code: RowCode) -> str:
         """Expression of the index in the row function. A lookup finds a value of the column's own kind only."""
-        return f"{code.bind(dict(self.vocabulary.lookup))}.get({self.source.value(code)}, 0)"
+        return f"{code.bind(self.vocabulary.lookup)}.get({self.source.value(code)}, 0)"
 
 
 @config
@@ -117,7 +118,9 @@ class FittedOneHot(_FittedVocabulary):
 
     def compute(self, cells: Cells) -> NDArray[np.float32]:
         """(N, K)."""
-        return np.eye(len(self.vocabulary) + 1, dtype=np.float32)[self.vocabulary.index_of(self.source.array(cells)), 1:]
+        hot_NK = np.zeros((cells.num_rows, len(self.vocabulary) + 1), np.float32)
+        hot_NK[np.arange(cells.num_rows), self.vocabulary.index_of(self.source.array(cells))] = 1.0
+        return hot_NK[:, 1:]
 
     def emit(self, code: RowCode) -> list[str]:
         """The same of one row."""
@@ -146,17 +149,20 @@ class FittedFrequency(_FittedVocabulary):
 
     def compute(self, cells: Cells) -> NDArray[np.float32]:
         """float32 of each row."""
-        return np.array(self._shares(), np.float32)[self.vocabulary.index_of(self.source.array(cells))]
+        index_N = self.vocabulary.index_of(self.source.array(cells))
+        share_N = self.vocabulary.counts_D[index_N - 1] / self._rows
+        return np.where(index_N > 0, share_N, 0.0).astype(np.float32)
 
     def emit(self, code: RowCode) -> list[str]:
         """The same of one row."""
-        return [f"{code.bind(self._shares())}[{self._index(code)}]"]
+        shares = [0.0, *(self.vocabulary.counts_D / self._rows).tolist()]
+        return [f"{code.bind(shares)}[{self._index(code)}]"]
 
-    def _shares(self) -> list[float]:
-        """Share of each index."""
+    @property
+    def _rows(self) -> int:
+        """Training rows."""
         known = self.vocabulary
-        rows = int(known.counts_D.sum()) + known.rare + known.nulls
-        return [0.0, *(count / rows for count in known.counts_D.tolist())]
+        return int(known.counts_D.sum()) + known.rare + known.nulls
 
 
 @config

@@ -68,7 +68,8 @@ class Union:
         values = coded.chunk(0).dictionary if coded.num_chunks else pa.array([], ARROW[kind])
         if len(values) > MAX_DISTINCT:
             problem = f"has more than {MAX_DISTINCT:,} distinct values"
-            raise FeatureError(name, problem, "leave the column out, derive a coarser one, or set `partitions`")
+            way_out = "leave the column out, derive a coarser one, or for kind category or cross set (more) `partitions`"
+            raise FeatureError(name, problem, way_out)
         places = (chunk.indices.to_numpy() for chunk in coded.chunks)  # encoding drops empty chunks
         return cls(values=values, places=[next(places) if len(part) else np.empty(0, np.int64) for part in parts])
 

@@ -1,7 +1,9 @@
 """The spec of features, as written in YAML: derived columns, and kinds of features over columns."""
 
+import copy
 import graphlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from functools import cached_property
 from typing import Annotated, Any, cast
 
@@ -45,14 +47,13 @@ class FeatureSet:
 
     def __post_init__(self) -> None:
         """Compile, order, and look for names given twice."""
-        seen: set[str] = set()
-        for feature, spec in self.features.items():
-            indicators = spec.indicators_of(feature) if isinstance(spec, (Number, Boolean, Elapsed, Python)) else ()
-            for name in (*spec.names_of(feature), *indicators):
-                if name in seen:
-                    raise FeatureError(name, "is defined twice", "remove one, or give it another name with `column:`")
-                seen.add(name)
+        _refuse_repeated(name for feature, spec in self.features.items() for name in spec.names_of(feature))
+        _refuse_repeated(name for feature, spec in self.features.items() for name in spec.outputs_of(feature))
         _ = self.derived
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings; what is made of them is made again."""
+        return {f.name: vars(self)[f.name] for f in fields(self)}
 
     @cached_property
     def derived(self) -> Mapping[str, Expression]:
@@ -167,9 +168,22 @@ class FeatureSet:
             if name in needed:
                 needed.update(dict.fromkeys(expression.columns))
         derive = {name: self.derive[name] for name in sorted(needed) if name in self.derive}
-        return digest_json({"name": feature, "spec": self.to_dict()["features"][feature], "derive": derive})
+        return digest_json({"name": feature, "spec": self._plain["features"][feature], "derive": derive})
 
     def to_dict(self) -> dict[str, Any]:
         """As written in YAML, defaults spelt out; what `core.config.build` takes."""
+        return copy.deepcopy(self._plain)
+
+    @cached_property
+    def _plain(self) -> dict[str, Any]:
+        # Kept, since `digest_of` reads it for each feature of each chunk.
         plain: dict[str, Any] = TypeAdapter(FeatureSet).dump_python(self, mode="json", by_alias=True, exclude_none=True)
         return plain
+
+
+def _refuse_repeated(names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise FeatureError(name, "is defined twice", "remove one, or give it another name with `column:`")
+        seen.add(name)

@@ -24,6 +24,7 @@ from raypipe.features._targets import TargetSums
 from raypipe.features._threads import in_threads
 from raypipe.features._treatment import NumberState
 
+_FORMAT = 1  # of `FitState.to_bytes`
 _TOGETHER = 8  # states that are merged at once: fewer would hash the same values again and again, more would hold memory
 _STATES: Mapping[str, Callable[[Mapping[str, Any]], State]] = {
     "NumberState": NumberState.from_plain,
@@ -74,15 +75,23 @@ class FitState:
             name: {"spec": f.spec, "states": {n: [type(s).__name__, s.to_plain()] for n, s in f.states.items()}}
             for name, f in self.features.items()
         }
-        packed = pack({"rows": self.rows, "features": plain})
+        packed = pack({"format": _FORMAT, "rows": self.rows, "features": plain})
         head = json.dumps(packed.json).encode()
         return len(head).to_bytes(8, "little") + head + packed.arrow_bytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "FitState":
-        """The inverse of `to_bytes`."""
+        """The inverse of `to_bytes`.
+
+        Raises:
+            FeatureError: when they were written by another version of this code.
+        """
         end = 8 + int.from_bytes(data[:8], "little")
-        plain = unpack(json.loads(data[8:end]), data[end:])
+        head = json.loads(data[8:end])
+        if head.get("format") != _FORMAT:
+            problem = f"the fitted state has format {head.get('format')}, and this code reads {_FORMAT}"
+            raise FeatureError("*", problem, "fit again with this version of raypipe")
+        plain = unpack(head, data[end:])
         features = {
             name: FeatureState(spec=f["spec"], states={n: _STATES[kind](state) for n, (kind, state) in f["states"].items()})
             for name, f in plain["features"].items()

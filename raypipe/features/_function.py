@@ -40,11 +40,6 @@ class FunctionSource:
         """What it reads."""
         return self.arguments
 
-    @property
-    def module(self) -> str:
-        """The module of the function."""
-        return self.function.partition(":")[0]
-
     def __str__(self) -> str:
         return f"{self.function}({', '.join(self.arguments)})"
 
@@ -54,11 +49,19 @@ class FunctionSource:
         Raises:
             FeatureError: when the function changes the number of rows, or gives something else than numbers.
         """
-        arrays = [_argument(cells.column(name)) for name in self.arguments]
-        return _checked(self.function, load_function(self.function)(*arrays), cells.num_rows)
+        return cells.shared(self, lambda: self._call(cells))
 
     def number(self, code: RowCode) -> str:
         """Variable with the function's answer for one row."""
+        return code.shared(("number", self), lambda: self._emit(code))
+
+    def _call(self, cells: Cells) -> NDArray[np.float64]:
+        if not cells.num_rows:  # such as a part without training rows: many functions fail on nothing
+            return np.empty(0)
+        arrays = [_argument(cells.column(name)) for name in self.arguments]
+        return _checked(self.function, load_function(self.function)(*arrays), cells.num_rows)
+
+    def _emit(self, code: RowCode) -> str:
         values = [(code.kind(name), code.value(name)) for name in self.arguments]
         makers = [f"{code.bind(_One(kind))}({v})" for kind, v in values]
         check, function = code.bind(_checked), code.bind(load_function(self.function))
@@ -116,6 +119,8 @@ def _arrays(lists: pa.Array) -> NDArray[np.object_]:
 
 
 def _checked(path: str, found: object, num_rows: int) -> NDArray[np.float64]:
+    if isinstance(found, np.ma.MaskedArray):
+        raise FeatureError(path, "gave a masked array, whose mask would be lost", "return NaN where a value is missing")
     values_N = np.asarray(found)
     if values_N.shape != (num_rows,):
         problem = f"gave shape {list(values_N.shape)} for {num_rows} row(s)"

@@ -42,6 +42,10 @@ class MultiHot:
         """The feature's name."""
         return (feature,)
 
+    def outputs_of(self, feature: str) -> tuple[str, ...]:  # noqa: ARG002  # protocol
+        """They are known by the fit."""
+        return ()
+
     def check(self, feature: str, kinds: Mapping[str, Kind]) -> None:
         """Lists of text or whole numbers only."""
         for column in self.columns_of(feature):
@@ -133,6 +137,10 @@ class Vector:
     def names_of(self, feature: str) -> tuple[str, ...]:
         """The feature's name."""
         return (feature,)
+
+    def outputs_of(self, feature: str) -> tuple[str, ...]:
+        """NAME_0, NAME_1 and so on."""
+        return tuple(name for output in self.solve(feature, {}) for name in output.names)
 
     def check(self, feature: str, kinds: Mapping[str, Kind]) -> None:
         """Lists of numbers only."""

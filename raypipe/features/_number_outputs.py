@@ -53,7 +53,8 @@ class FittedNumber:
             x = f"clip({x}, {self.low:g}, {self.high:g})"
         filled = "missing stays NaN" if self.fill is None else f"missing -> {self.fill:g}"
         scaled = x if (self.shift, self.scale) == (0.0, 1.0) else f"({x} - {self.shift:g}) / {self.scale:g}"
-        return f"{scaled}, {filled}; {self.min:g} to {self.max:g}, {self.missing} of {self.count + self.missing} missing"
+        span = f"{self.min:g} to {self.max:g}" if self.min < self.max else f"constant {self.min:g} in training"
+        return f"{scaled}, {filled}; {span}, {self.missing} of {self.count + self.missing} missing"
 
     def compute(self, cells: Cells) -> NDArray[np.float32]:
         """float32 of each row."""

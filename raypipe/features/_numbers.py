@@ -1,20 +1,16 @@
 """Kinds that give numbers by a `Treatment`: number, boolean, elapsed, python."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import Field, model_validator
+from typing import Any, ClassVar, Literal
 
 from raypipe.core.config import config
 from raypipe.features._cells import Cells
+from raypipe.features._columns import Columns, Names
 from raypipe.features._function import FunctionPath, FunctionSource, load_function
 from raypipe.features._kinds import NUMERIC, Kind, need_kind
 from raypipe.features._protocols import FittedOutput, Labels, State
 from raypipe.features._sources import ColumnSource, ElapsedSource, NumberSource, Unit
-from raypipe.features._treatment import NumberState, Treatment, solve_number
-
-Names = Annotated[tuple[str, ...], Field(min_length=1)]
-_NO_SCALE = "none"
+from raypipe.features._treatment import MISSING, NumberState, Treatment, solve_number
 
 
 class _Numbers:
@@ -39,9 +35,10 @@ class _Numbers:
         """Names of the outputs, indicators apart."""
         return tuple(self.sources_of(feature))
 
-    def indicators_of(self, feature: str) -> tuple[str, ...]:
-        """Names of the indicators."""
-        return tuple(f"{name}_missing" for name in self.names_of(feature)) if self.treatment.indicator else ()
+    def outputs_of(self, feature: str) -> tuple[str, ...]:
+        """Names of the outputs, each followed by its indicator's where one is wanted."""
+        ends = ("", MISSING) if self.treatment.indicator else ("",)
+        return tuple(f"{name}{end}" for name in self.names_of(feature) for end in ends)
 
     def fit(self, feature: str, cells: Cells, labels: Labels | None) -> dict[str, State]:  # noqa: ARG002  # protocol
         """The state of each output."""
@@ -54,8 +51,21 @@ class _Numbers:
         return tuple(out for n, source in sources.items() for out in solve_number(n, source, self.treatment, states[n]))
 
 
+class _ColumnNumbers(Columns, _Numbers):
+    """Numbers that are columns."""
+
+    def sources_of(self, feature: str) -> dict[str, NumberSource]:
+        """The columns."""
+        pairs = zip(self.names_of(feature), self.columns_of(feature), strict=True)
+        return {name: ColumnSource(column=column) for name, column in pairs}
+
+    def outputs_of(self, feature: str) -> tuple[str, ...]:
+        """Indicators included."""
+        return _Numbers.outputs_of(self, feature)
+
+
 @config
-class Number(_Numbers, Treatment):
+class Number(_ColumnNumbers, Treatment):
     """Numbers: log1p, clipped, missing values filled, scaled. Booleans count as 0 and 1.
 
     Attributes:
@@ -67,25 +77,10 @@ class Number(_Numbers, Treatment):
     column: str | None = None
     columns: Names | None = None
 
-    @model_validator(mode="after")
-    def _one_column_setting(self) -> "Number":
-        check_columns(self.column, self.columns)
-        return self
-
     @property
     def treatment(self) -> Treatment:
         """These settings."""
         return self
-
-    def sources_of(self, feature: str) -> dict[str, NumberSource]:
-        """The columns."""
-        if self.columns:
-            return {name: ColumnSource(column=name) for name in self.columns}
-        return {feature: ColumnSource(column=self.column or feature)}
-
-    def names_of(self, feature: str) -> tuple[str, ...]:
-        """The columns' names, or the feature's."""
-        return self.columns or (feature,)
 
     def check(self, feature: str, kinds: Mapping[str, Kind]) -> None:
         """Numbers or booleans only."""
@@ -94,7 +89,7 @@ class Number(_Numbers, Treatment):
 
 
 @config
-class Boolean(_Numbers):
+class Boolean(_ColumnNumbers):
     """Booleans as 0 and 1.
 
     Attributes:
@@ -110,27 +105,12 @@ class Boolean(_Numbers):
     missing: Literal["false", "true", "none"] = "false"
     indicator: bool = False
 
-    @model_validator(mode="after")
-    def _one_column_setting(self) -> "Boolean":
-        check_columns(self.column, self.columns)
-        return self
-
     @property
     def treatment(self) -> Treatment:
         """A constant for null, no scaling."""
         if self.missing == "none":
             return Treatment(impute="none", scale="none", indicator=self.indicator)
         return Treatment(impute="constant", fill=float(self.missing == "true"), scale="none", indicator=self.indicator)
-
-    def sources_of(self, feature: str) -> dict[str, NumberSource]:
-        """The columns."""
-        if self.columns:
-            return {name: ColumnSource(column=name) for name in self.columns}
-        return {feature: ColumnSource(column=self.column or feature)}
-
-    def names_of(self, feature: str) -> tuple[str, ...]:
-        """The columns' names, or the feature's."""
-        return self.columns or (feature,)
 
     def check(self, feature: str, kinds: Mapping[str, Kind]) -> None:
         """Booleans only."""
@@ -197,9 +177,3 @@ class Python(_Numbers, Treatment):
     def check(self, feature: str, kinds: Mapping[str, Kind]) -> None:  # noqa: ARG002  # protocol
         """Any columns; the function must be there."""
         load_function(self.function)
-
-
-def check_columns(column: str | None, columns: tuple[str, ...] | None) -> None:
-    """Refuse both settings at once."""
-    if column is not None and columns is not None:
-        raise ValueError("give column or columns, not both")

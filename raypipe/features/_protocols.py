@@ -52,6 +52,9 @@ class Spec(Protocol):
     def names_of(self, feature: str) -> tuple[str, ...]:
         """Names of its states, of which the names of its outputs are made: unique within a feature set."""
 
+    def outputs_of(self, feature: str) -> tuple[str, ...]:
+        """Names of those columns of its outputs that are known before a fit: unique within a feature set."""
+
     def check(self, feature: str, kinds: Mapping[str, Kind]) -> None:
         """Refuse columns of kinds that it does not take.
 

@@ -1,6 +1,6 @@
 """The distribution of a number: exact counts of distinct values while these are few, else counts over bins.
 
-N rows, M of them present and finite, D distinct values or bins, E edges, B bins of a histogram. A bin is what a float shares
+N rows, M of them present and finite, D distinct values or bins. A bin is what a float shares
 with others in its leading bits: sign, exponent and 10 bits of the mantissa. A value differs from its bin's middle by at most
 2^-11 of itself (by 2^-1033 below the least normal number, 2^-1022). A bin is a function of the value alone, so binning after
 merging is merging after binning; and counts are whole numbers, so that no order and no splitting of rows changes a state.
@@ -22,14 +22,6 @@ _MANTISSA_BITS = 10
 _NEAR_INTEGERS = 2**20  # whole numbers within so wide a range are counted by place
 _SLOT_BITS = 20
 _GOLDEN = np.int64(-0x61C8864680B583EB)  # 2^64 / golden ratio: Fibonacci hashing, Knuth, TAOCP 3, 6.4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Histogram:
-    """Counts between ascending edges; the last bin includes its upper edge."""
-
-    edge_E: NDArray[np.float64]
-    count_B: NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +86,8 @@ class ValueCounts:
     def quantile(self, q: float) -> float:
         """The value below which a share `q` lies: NumPy's `linear` interpolation between order statistics; NaN without any.
 
-        Exact to rounding, or if `binned` between values that are each within 2^-11 of the true ones.
+        Exact to rounding, or if `binned` between values that are each within 2^-11 of the true ones; the least and the
+        largest are exact.
         """
         if not len(self.values_D):
             return float("nan")
@@ -102,35 +95,27 @@ class ValueCounts:
         position = q * (int(upto_D[-1]) - 1)
         below = int(position)
         share = position - below
-        first, second = self._shown()[np.searchsorted(upto_D, [below, min(below + 1, int(upto_D[-1]) - 1)], side="right")]
-        return _between(float(first), float(second), share)
+        last = int(upto_D[-1]) - 1
+        first, second = self._shown()[np.searchsorted(upto_D, [below, min(below + 1, last)], side="right")].tolist()
+        if self.low is not None and self.high is not None:  # the least and the largest are known exactly
+            first = self.low if below == 0 else self.high if below == last else first
+            second = self.high if below + 1 >= last else second
+        return _between(first, second, share)
 
     def median(self) -> float:
         """The middle value, or the middle between the two middle ones; NaN without values."""
         return self.quantile(0.5)
 
     def moments(self, low: float, high: float) -> Moments:
-        """Moments of the values clipped to `low` to `high`."""
-        return Moments.of_counts(np.clip(self._shown(), low, high), self.counts_D)
+        """Moments of the values clipped to `low` to `high`; their range is exact."""
+        kept = self.clipped(low, high)
+        found = Moments.of_counts(kept.values_D, kept.counts_D)
+        return found if kept.low is None or kept.high is None else replace(found, min=kept.low, max=kept.high)
 
     def clipped(self, low: float, high: float) -> "ValueCounts":
         """The values clipped to `low` to `high`."""
-        bounds = (None, None) if self.low is None or self.high is None else (max(self.low, low), min(self.high, high))
-        return replace(self, values_D=np.clip(self._shown(), low, high), low=bounds[0], high=bounds[1])
-
-    def histogram(self, num_bins: int) -> Histogram:
-        """Counts in bins of equal width over the range; one bin for a constant, none without values."""
-        if not len(self.values_D):
-            return Histogram(edge_E=np.empty(0), count_B=np.empty(0, np.int64))
-        values_D = self._shown()
-        low, high = float(values_D[0]), float(values_D[-1])
-        low, high = (low if self.low is None else self.low), (high if self.high is None else self.high)
-        num_bins = num_bins if low < high else 1
-        edge_E = np.array([_between(low, high, i / num_bins) for i in range(num_bins + 1)])
-        place_D = np.searchsorted(edge_E[1:-1], values_D, side="right")
-        count_B = np.zeros(num_bins, np.int64)
-        np.add.at(count_B, place_D, self.counts_D)
-        return Histogram(edge_E=edge_E, count_B=count_B)
+        ends = [None if end is None else float(np.clip(end, low, high)) + 0.0 for end in (self.low, self.high)]
+        return replace(self, values_D=np.clip(self._shown(), low, high), low=ends[0], high=ends[1])
 
     def to_plain(self) -> dict[str, Any]:
         """JSON scalars and arrays."""

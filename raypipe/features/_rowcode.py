@@ -122,11 +122,6 @@ class RowCode:
         exec(compile(f"def row(record):\n    {body}\n", "<row function>", "exec"), scope)  # made above, of names
         return cast("RowFunction", scope["row"])
 
-    @property
-    def source(self) -> str:
-        """The statements so far, for debugging."""
-        return "\n".join(self._lines)
-
 
 class Door:
     """Reads one raw column of a record: natural Python values in, values of the row back end out."""

@@ -1,6 +1,7 @@
 """Import of a fitted scikit-learn ColumnTransformer: its common steps, with their statistics, as `FittedFeatures`.
 
-Numbers are those of scikit-learn's own `transform`, computed in float64 and rounded to float32, in its order. Its ordinal
+Numbers are those of scikit-learn's own `transform`, up to the last bits of float64 (its stages are folded into one), rounded
+to float32, in its order. Its ordinal
 index i is index i + 1 of ``categories_NC``, because 0 is for unknown and missing.
 """
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -24,6 +25,7 @@ _MICROSECONDS: Mapping[Unit, float] = {"seconds": 1e6, "minutes": 6e7, "hours": 
 _DAY = 86_400_000_000
 _NULL = -(2**63)  # no part is so small
 _SEPARATOR = " | "
+_ESCAPED = {"\\": "\\\\", "|": "\\|"}
 
 
 @config
@@ -145,7 +147,11 @@ class PartSource:
 
 @config
 class CrossSource:
-    """Values of several columns as one text, null where one of them is null."""
+    """Values of several columns as one text, null where one of them is null.
+
+    The texts are joined by " | ", after a backslash is set before each bar and backslash in them: so different values never
+    give one text.
+    """
 
     kind: Literal["cross"] = "cross"
     crossed: tuple[str, ...]
@@ -160,15 +166,36 @@ class CrossSource:
 
     def array(self, cells: Cells) -> pa.Array:
         """Text of each row."""
-        parts = [pc.cast(cells.column(name), pa.string()) for name in self.crossed]
+        parts = [pc.cast(_escaped(cells.column(name)), pa.string()) for name in self.crossed]
         return pc.binary_join_element_wise(*parts, _SEPARATOR, null_handling="emit_null")
 
     def value(self, code: RowCode) -> str:
         """Variable with the text, None for null."""
         values = {name: code.value(name) for name in self.crossed}
         missing = " or ".join(f"{v} is None" for v in values.values())
-        texts = [_TEXT.get(code.kind(name), "{}").format(v) for name, v in values.items()]
+        texts = [_TEXT[code.kind(name)].format(v) for name, v in values.items()]
         return code.let(f"None if {missing} else {' + '.join(f'{t}' for t in _between(texts))}")
+
+
+def _escaped(values: pa.Array) -> pa.Array:
+    """Text with its bars and backslashes escaped; other values as they are."""
+    if pt.is_dictionary(values.type):
+        return pa.DictionaryArray.from_arrays(values.indices, _escaped(values.dictionary))
+    if values.type != pa.string() or not _holds_escaped(values):
+        return values
+    for sign, escaped in _ESCAPED.items():
+        values = pc.replace_substring(values, sign, escaped)
+    return values
+
+
+def _holds_escaped(texts: pa.Array) -> bool:
+    """Whether there is something to escape: to look at the bytes takes a hundredth of the time of replacing nothing."""
+    _, bounds, data = texts.buffers()
+    if not len(texts) or data is None:
+        return False
+    bounds_N = np.frombuffer(bounds, np.int32)
+    bytes_B = np.frombuffer(data, np.uint8)[bounds_N[texts.offset] : bounds_N[texts.offset + len(texts)]]
+    return any(bool((bytes_B == ord(sign)).any()) for sign in _ESCAPED)
 
 
 def _microseconds(cells: pa.Array) -> NDArray[np.int64]:
@@ -194,7 +221,11 @@ def _between(texts: list[str]) -> list[str]:
     return out
 
 
-_TEXT: Mapping[Kind, str] = {"int64": "str({})", "bool": "('true' if {} else 'false')"}
+_TEXT: Mapping[Kind, str] = {
+    "int64": "str({})",
+    "bool": "('true' if {} else 'false')",
+    "string": "{}" + "".join(f".replace({sign!r}, {escaped!r})" for sign, escaped in _ESCAPED.items()),
+}
 
 NumberSource = Annotated[ColumnSource | ElapsedSource | PartSource | FunctionSource, Field(discriminator="kind")]
 ValueSource = Annotated[ColumnSource | CrossSource, Field(discriminator="kind")]

@@ -5,14 +5,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, FiniteFloat, InstanceOf, model_validator
+from pydantic import Field, FiniteFloat, InstanceOf
 
 from raypipe.core.config import config
 from raypipe.core.errors import FeatureError
 from raypipe.features._cells import Cells
+from raypipe.features._columns import Columns, Names
 from raypipe.features._counts import Vocabulary
 from raypipe.features._kinds import CATEGORICAL, Kind, need_kind
-from raypipe.features._numbers import Names, check_columns
 from raypipe.features._protocols import FittedOutput, Labels, State, TensorName
 from raypipe.features._rowcode import RowCode
 from raypipe.features._sources import ColumnSource, ValueSource
@@ -20,7 +20,7 @@ from raypipe.features._targets import TargetEncoding, TargetSums
 
 
 @config
-class Target:
+class Target(Columns):
     """Text, whole numbers or booleans as the smoothed mean label: (sum of y + smoothing * prior) / (rows + smoothing).
 
     The prior is the mean label of all training rows; null and unknown values are the prior. A training row is encoded by the
@@ -38,19 +38,6 @@ class Target:
     column: str | None = None
     columns: Names | None = None
     smoothing: Annotated[FiniteFloat, Field(ge=0)] = 20.0
-
-    @model_validator(mode="after")
-    def _one_column_setting(self) -> "Target":
-        check_columns(self.column, self.columns)
-        return self
-
-    def columns_of(self, feature: str) -> tuple[str, ...]:
-        """The columns."""
-        return self.columns or (self.column or feature,)
-
-    def names_of(self, feature: str) -> tuple[str, ...]:
-        """The columns' names, or the feature's."""
-        return self.columns or (feature,)
 
     def check(self, feature: str, kinds: Mapping[str, Kind]) -> None:
         """Text, whole numbers or booleans only."""
@@ -124,9 +111,9 @@ class FittedTarget:
 
     def compute(self, cells: Cells) -> NDArray[np.float32]:
         """float32 of each row."""
-        return self.means_D.astype(np.float32)[self.vocabulary.index_of(self.source.array(cells))]
+        return self.means_D[self.vocabulary.index_of(self.source.array(cells))].astype(np.float32)
 
     def emit(self, code: RowCode) -> list[str]:
         """The same of one row."""
-        index = f"{code.bind(dict(self.vocabulary.lookup))}.get({self.source.value(code)}, 0)"
+        index = f"{code.bind(self.vocabulary.lookup)}.get({self.source.value(code)}, 0)"
         return [f"{code.bind(self.means_D.tolist())}[{index}]"]

@@ -4,8 +4,9 @@ N rows, D distinct values, K folds. With n and S the number of rows of a value a
 smoothing, a value's encoding is (S + m * prior) / (n + m): Micci-Barreca, "A preprocessing scheme for high-cardinality
 categorical attributes in classification and prediction problems", SIGKDD Explorations 3(1), 2001, with the weight
 n / (n + m). `prior` is the mean label of all rows that count, null ones included: those of all folds for serving; for a
-training row those of the other folds, or of the earlier ones where folds are in order of time, so that no row sees its own
-label. Null and values that training rows do not have are encoded as the prior.
+training row those of the other folds, or of the earlier ones where folds are in order of time. Rows of the first fold in
+time have no earlier ones: all of them get the mean label of all rows, one constant. Null and values that training rows do
+not have are encoded as the prior.
 """
 
 from collections.abc import Mapping, Sequence

@@ -21,6 +21,7 @@ from raypipe.features._quantiles import ValueCounts
 from raypipe.features._sources import NumberSource
 
 Share = Annotated[float, Field(ge=0, le=1)]
+MISSING = "_missing"
 
 
 @config
@@ -102,11 +103,13 @@ def solve_number(name: str, source: NumberSource, treatment: Treatment, state: N
     """
     check_moments(name, str(source), state.moments)
     kept = state if treatment.clip is None else _clipped(state, treatment.clip)
+    _check_averages(name, str(source), treatment, kept.moments)
     fill = _fill(treatment, kept)
     shift, scale = _scaling(treatment, kept, fill)
     if not math.isfinite(scale):
-        problem = f"column {source} with {fill!r} for missing has values too large to scale"
-        raise FeatureError(name, problem, "choose a smaller fill, or scale: none")
+        imputed = "" if fill is None or not kept.moments.nulls else f" with {fill!r} for missing"
+        problem = f"column {source}{imputed} has values too large to scale"
+        raise FeatureError(name, problem, "derive a smaller unit, choose a smaller fill, or scale: none")
     number = FittedNumber(
         name=name,
         source=source,
@@ -123,21 +126,27 @@ def solve_number(name: str, source: NumberSource, treatment: Treatment, state: N
     )
     if not treatment.indicator:
         return (number,)
-    return number, FittedIndicator(name=f"{name}_missing", source=source, log1p=treatment.log1p)
+    return number, FittedIndicator(name=f"{name}{MISSING}", source=source, log1p=treatment.log1p)
 
 
 def check_moments(name: str, column: str, moments: Moments) -> None:
     """Refuse values that no statistic can be taken of.
 
     Raises:
-        FeatureError: infinities, no value at all, values too large to average.
+        FeatureError: infinities, no value at all.
     """
     if moments.infinite:
         problem = f"column {column} holds {moments.infinite} infinite value(s) in training"
         raise FeatureError(name, problem, "declare the column in a contract, which sets such rows aside")
     if not moments.count:
         raise FeatureError(name, f"column {column} is null in all training rows", "remove the feature")
-    if not math.isfinite(moments.mean) or not math.isfinite(moments.m2):
+
+
+def _check_averages(name: str, column: str, treatment: Treatment, kept: Moments) -> None:
+    """Refuse values that are too large for those averages that the treatment takes of them."""
+    mean = kept.mean if treatment.impute == "mean" else 0.0
+    squares = kept.m2 if treatment.scale == "standard" else 0.0
+    if not math.isfinite(mean) or not math.isfinite(squares):
         raise FeatureError(name, f"column {column} holds values too large to average", "derive a smaller unit")
 
 

@@ -12,7 +12,7 @@ from raypipe.bundle import MANIFEST
 from raypipe.core.config import to_settings
 from raypipe.core.console import say
 from raypipe.core.digest import digest_json
-from raypipe.core.storage import download_folder, exists, is_remote, join, write_bytes
+from raypipe.core.storage import download_folder, exists, is_remote, write_bytes
 from raypipe.evaluate import (
     METRICS,
     CandidateFacts,
@@ -46,18 +46,26 @@ class Outcome:
     unchanged: bool
 
 
+def keep(session: Session, trained: TrainedBundle, prepared: Prepared) -> None:
+    """Say that `prepared` is what a bundle was made of, that is registered or will be.
+
+    It is said before: a job that is killed in between leaves a word too many, which nothing goes by without a bundle.
+    """
+    name = session.run.name
+    prepared.keep_for(f"{name}-{trained.digest}", f"models/{name}/{trained.digest}/{MANIFEST}")
+
+
 def register(session: Session, trained: TrainedBundle, prepared: Prepared) -> ModelVersion:
     """The registered version of a trained bundle; found by digest when it is there."""
+    keep(session, trained, prepared)
     tags = {f"table.{name}": f"{name}@{version}" for name, version in prepared.tables.items()}
     tags["candidate"] = trained.candidate
     folder = download_folder(trained.bundle_uri)
     try:
-        version = session.registry.register(session.run.name, folder, run_id=trained.run_id, tags=tags)
+        return session.registry.register(session.run.name, folder, run_id=trained.run_id, tags=tags)
     finally:
         if is_remote(trained.bundle_uri):
             shutil.rmtree(folder)
-    prepared.keep_for(f"{version.name}-{version.version}", join(version.bundle_uri, MANIFEST))
-    return version
 
 
 def gate(session: Session, trained: TrainedBundle, prepared: Prepared, test: Evaluation) -> Outcome:

@@ -12,8 +12,9 @@ from typing import Any
 
 from raypipe.core.compose import flat
 from raypipe.core.console import headline, say
-from raypipe.core.digest import digest_json, digest_sources, digest_user_code, environment
+from raypipe.core.digest import digest_json, digest_sources, environment
 from raypipe.core.storage import Storage, exists, read_json, write_json
+from raypipe.prepare import digest_own_parts
 
 ALL_TOGETHER = "digest"
 """Input that is a digest of all others and more: named as the reason only where nothing else changed."""
@@ -54,7 +55,7 @@ def fingerprint(*, settings: Any, inputs: Mapping[str, Any], packages: Sequence[
     return {
         "settings": settings,
         "inputs": dict(inputs),
-        "code": {**digest_sources(packages), **digest_user_code(settings)},
+        "code": {**digest_sources(packages), **digest_own_parts(settings)},
         **environment(),
     }
 

@@ -14,6 +14,7 @@ from raypipe.prepare._task import Task
 from raypipe.prepare._training import FittedTraining, fit_transform_training
 from raypipe.prepare._transform import label_tensor
 from raypipe.prepare._use import mark_used
+from raypipe.prepare._user_code import digest_own_parts
 
 __all__ = [
     "BOUNDS",
@@ -34,6 +35,7 @@ __all__ = [
     "broadcast_views",
     "collect",
     "cost_of",
+    "digest_own_parts",
     "enrich",
     "find_prepared",
     "fit_dataset",

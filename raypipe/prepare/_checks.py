@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from raypipe.contract import Column
-from raypipe.core.errors import LabelError, LeakyColumn
+from raypipe.core.errors import FeatureError, LabelError, LeakyColumn
 from raypipe.core.naming import did_you_mean
 from raypipe.expressions import compile_expression
 from raypipe.features import FeatureSet
@@ -116,7 +116,7 @@ def type_problems(task: Task, tables: Mapping[str, TableSpec], schema: pa.Schema
                 yield f"task.views.{name}.entity: {left} is {ours} but {view.table}.{right} is {theirs}; give both one type"
 
 
-def with_derived(task: Task, schema: pa.Schema) -> pa.Schema:
+def derived_schema(task: Task, schema: pa.Schema) -> pa.Schema:
     """`schema` with the derived columns.
 
     Raises:
@@ -143,16 +143,21 @@ def check_label_type(task: Task, found: pa.DataType) -> None:
 
 
 def check_known(task: Task, features: FeatureSet, available: Mapping[str, Available]) -> None:
-    """Refuse features on values that are known only after the prediction.
+    """Refuse features on values that are known only after the prediction, and on what the label is made of.
 
     Raises:
         LeakyColumn: naming the feature and the column, that of a view's entity included.
+        FeatureError: naming the feature and the column that the label reads, too.
     """
+    label = raw_columns(task.derive, compile_expression(task.label).columns)
     for feature in features.features:
         for column in features.raw_columns_of(feature):
             for used in (column, *_entity_of(available[column].source, task)):
                 if available[used].column.known == "later":
                     raise LeakyColumn(feature, used, available[used].table)
+                if used in label:
+                    way_out = "take it out, or set task.leak_guard=false where its value is known at the prediction"
+                    raise FeatureError(feature, f"uses column {used}, of which the label is made ({task.label})", way_out)
 
 
 def _entity_of(source: str, task: Task) -> tuple[str, ...]:

@@ -8,12 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from raypipe.features import FitState, fit_chunk
-from raypipe.features._categories import Known
+from raypipe.features._calendar import Calendar
+from raypipe.features._categories import MAX_ONE_HOT, Known
 from raypipe.features._counts import MAX_DISTINCT
+from raypipe.features._lists import MultiHot, Vector
 from raypipe.features._protocols import Labels, Spec, State
 from raypipe.features._quantiles import MAX_EXACT_VALUES
 from raypipe.features._targets import TargetSums
-from raypipe.features._treatment import NumberState
+from raypipe.features._treatment import NumberState, Treatment
 from raypipe.ingest._ingest import ROWS_PER_PART
 from raypipe.prepare._folds import Folding
 from raypipe.prepare._plan import Plan
@@ -28,6 +30,7 @@ _TEXT_BYTES = 32
 _MOMENTS_BYTES, _VALUE_BYTES, _SUM_BYTES = 56, 16, 16
 _MERGED = 8  # the driver merges so many states of parts at once into one, and holds both
 _COPIES = 2  # a worker holds the rows of a part, and the rows of its splits
+_OUTPUT_BYTES = 4 * 3  # float32 or int32: of a feature alone, in its tensor, and in the bytes that are written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,7 @@ class FeatureCost:
         kind: Its kind.
         columns: Raw columns that it reads.
         keeps: What is kept of them, in words.
+        outputs: Most columns that it gives; how many one_hot and multi_hot give is known only after the fit.
         worker_bytes: Most that this takes of one part.
         driver_bytes: Most that this takes of all parts, merged.
     """
@@ -47,6 +51,7 @@ class FeatureCost:
     kind: str
     columns: tuple[str, ...]
     keeps: str
+    outputs: int
     worker_bytes: int
     driver_bytes: int
 
@@ -61,7 +66,8 @@ class Cost:
         reads: Table -> columns that are read of it.
         features: Each feature.
         part_rows: Rows of the largest part of the events; where they are not ingested yet, most that ingest writes to one.
-        worker_bytes: Most that a worker holds at a time, text counted with 32 bytes each, views apart.
+        worker_bytes: Most that a worker holds: rows, states and outputs of a part, text counted with 32 bytes each, views
+            apart.
         driver_bytes: Most that the driver holds of states while it merges them.
         view_bytes: Most that the views take, once a machine.
     """
@@ -117,13 +123,14 @@ def cost_of(plan: Plan, tables: Mapping[str, TableRef] | None = None, *, broadca
         passes.insert(1, f"counts put aside, of {aside}: merge")
     width = sum(_row_bytes(schema) for schema in plan.reads.values())
     states = sum(cost.worker_bytes for cost in costs)
+    outputs = sum(cost.outputs for cost in costs)
     return Cost(
         passes=tuple(passes),
         second_passes=parted,
         reads={table: tuple(schema.names) for table, schema in plan.reads.items()},
         features=costs,
         part_rows=size.part,
-        worker_bytes=_COPIES * size.part * width + states,
+        worker_bytes=size.part * (_COPIES * width + _OUTPUT_BYTES * outputs) + states,
         driver_bytes=_COPIES * sum(cost.driver_bytes for cost in costs) + min(_MERGED, size.parts) * states,
         view_bytes=sum(_view_bytes(plan, view.table, tables, broadcast_bytes) for view in plan.task.views.values()),
     )
@@ -150,6 +157,7 @@ def _feature_cost(plan: Plan, name: str, state: FitState, size: _Size) -> Featur
         kind=spec.kind,
         columns=plan.features.raw_columns_of(name),
         keeps="; ".join(keeps) or "nothing",
+        outputs=len(spec.names_of(name)) * _num_columns(spec),
         worker_bytes=sum(_bytes(one, distinct.worker, plan) for one in states),
         driver_bytes=sum(_bytes(one, distinct.driver, plan) for one in states),
     )
@@ -160,6 +168,19 @@ def _distinct(spec: Spec, size: _Size) -> _Distinct:
     if isinstance(spec, Known) and spec.partitions > 1:
         return _Distinct(worker=min(size.all, MAX_DISTINCT), driver=min(size.all, spec.partitions * spec.limit))
     return _Distinct(worker=min(size.part, MAX_DISTINCT), driver=min(size.all, MAX_DISTINCT))
+
+
+def _num_columns(spec: Spec) -> int:
+    """Most columns that each output of a feature has."""
+    if isinstance(spec, Known):
+        return min(spec.limit, MAX_ONE_HOT) if spec.encode == "one_hot" else 1
+    if isinstance(spec, MultiHot):
+        return spec.max_size
+    if isinstance(spec, Vector):
+        return spec.size
+    if isinstance(spec, Calendar):
+        return 2 if spec.as_ == "cyclic" else 1
+    return 2 if isinstance(spec, Treatment) and spec.indicator else 1
 
 
 def _kept(state: State, partitions: int) -> str:

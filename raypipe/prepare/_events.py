@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raypipe.core.errors import EmptySplit, LabelError
+from raypipe.core.errors import EmptySplit, LabelError, SourceError
 from raypipe.core.fragments import map_fragments, share
 from raypipe.core.storage import arrow_filesystem, join, path_of, write_json
 from raypipe.core.tensors import Target
@@ -39,10 +39,14 @@ def join_events(
     """Join, label, split and write all events at `uri`; `fitting` fits the training rows in the same pass.
 
     Raises:
+        SourceError: events without rows.
         LabelError, EmptySplit, ViewTooLarge, DuplicateKeys, FeatureError: before the rows are marked complete.
     """
-    views = broadcast_views(plan, tables, joins)
     events = tables[plan.task.events]
+    if not events.parts:
+        way_out = "ingest a source with rows that the contract takes, or name another table under task.events"
+        raise SourceError(events.label, "the events have no rows, so there are no training rows", way_out)
+    views = broadcast_views(plan, tables, joins)
     sources = [(f"{i:05d}", events.part_uri(part)) for i, part in enumerate(events.parts)]
     work = JoinPart(plan=plan, views=views, uri=uri, fitting=fitting)
     parts: list[JoinedPart] = []
@@ -80,6 +84,7 @@ def broadcast_views(plan: Plan, tables: Mapping[str, TableRef], joins: Joins) ->
             name=name,
             view=view,
             uris=tuple(tables[view.table].part_uri(part) for part in tables[view.table].parts),
+            schema=tables[view.table].schema,
             limit_bytes=joins.broadcast_bytes,
         )
         for name, view in plan.task.views.items()
@@ -89,17 +94,19 @@ def broadcast_views(plan: Plan, tables: Mapping[str, TableRef], joins: Joins) ->
 
 @dataclass(frozen=True, kw_only=True)
 class _LoadView:
-    """Worker: all rows of one view."""
+    """Worker: all rows of one view; `schema` is that of its table, which may have no parts."""
 
     name: str
     view: FeatureView
     uris: tuple[str, ...]
+    schema: pa.Schema
     limit_bytes: int
 
     def __call__(self) -> pa.Table:
         columns = list(self.view.table_columns)
         read = [pq.read_table(path_of(uri), columns=columns, filesystem=arrow_filesystem(uri)) for uri in self.uris]
-        return check_view(self.name, self.view, pa.concat_tables(read), limit_bytes=self.limit_bytes)
+        rows = pa.concat_tables(read) if read else self.schema.empty_table()
+        return check_view(self.name, self.view, rows, limit_bytes=self.limit_bytes)
 
 
 def _states(parts: Iterator[JoinedPart], counted: list[JoinedPart]) -> Iterator[FitState]:

@@ -4,16 +4,17 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from raypipe.core.errors import FeatureError, StorageError
 from raypipe.core.fragments import map_fragments
-from raypipe.core.storage import join, list_files, remove, write_json
+from raypipe.core.storage import is_remote, join, list_files, path_of, remove, write_json
 from raypipe.features import FeatureSet, FitState, FittedFeatures, merge_states, solve
 from raypipe.prepare._fitting import Fitting
 from raypipe.prepare._parquet import CHUNK_ROWS, Fragment, chunks_of, list_fragments, read_fragment, write_rows
 
-TRANSFORMED = "transformed.json"
+TRANSFORMED, _BEGUN = "transformed.json", "transforming.json"
 _OURS = re.compile(r"\d{5,}\.parquet")
 
 
@@ -45,8 +46,9 @@ def fit_files(features: FeatureSet, uris: Sequence[str], *, scratch: str | None 
 def transform_files(fitted: FittedFeatures, uris: Sequence[str], out_uri: str) -> list[str]:
     """Write the outputs of all rows below `out_uri`, one Parquet file for each run of at most 250,000 rows.
 
-    Each file appears whole or not at all; ``transformed.json``, which names them, is written last. An earlier result at
-    `out_uri` is replaced. Columns are float32 and int32 under the names of the outputs.
+    Each file appears whole or not at all; ``transformed.json``, which names them, is written last. A power cut soon after may
+    leave cut files, which no reader takes for whole ones. An earlier result at `out_uri` is replaced. Columns are float32 and
+    int32 under the names of the outputs.
 
     Args:
         fitted: The features.
@@ -59,10 +61,11 @@ def transform_files(fitted: FittedFeatures, uris: Sequence[str], out_uri: str) -
     Raises:
         SourceError: a file that cannot be read, lacks a column or has another type for it.
         FeatureError: a column of another kind than was fitted.
-        StorageError: when `out_uri` holds other files.
+        StorageError: when `out_uri` holds files that are no earlier result, or lies where the rows do.
     """
     found = list_fragments(uris)
     found.check(fitted.input_columns)
+    _check_apart(out_uri, [*uris, *found.schemas])
     fitted.transform_table(found.schema.empty_table())  # refuses a column of another kind before any work
     before = _earlier(out_uri)
     work = [(piece, join(out_uri, f"{i:05d}.parquet")) for i, piece in enumerate(found.pieces)]
@@ -72,6 +75,7 @@ def transform_files(fitted: FittedFeatures, uris: Sequence[str], out_uri: str) -
         remove(uri)
     files = [uri.rsplit("/", 1)[-1] for uri in written]
     write_json(join(out_uri, TRANSFORMED), {"features": fitted.digest, "rows": num_rows, "files": files})
+    remove(join(out_uri, _BEGUN))
     return written
 
 
@@ -118,18 +122,33 @@ class _TransformFragment:
     def __call__(self, work: tuple[Fragment, str]) -> int:
         piece, uri = work
         rows = read_fragment(piece, self.fitted.input_columns)
-        write_rows(uri, self.fitted.transform_table(rows), _OUT)
+        write_rows(uri, self.fitted.transform_table(rows), _OUT, to_disk=False)
         return piece.num_rows
+
+
+def _check_apart(out_uri: str, uris: Sequence[str]) -> None:
+    """Refuse an output folder that holds rows to transform, or is one of their folders."""
+    out = f"{_place(out_uri)}/"
+    for uri in uris:
+        if f"{_place(uri)}/".startswith(out) or out.startswith(f"{_place(uri)}/"):
+            raise StorageError(out_uri, f"overlaps the rows to transform at {uri}", "choose a folder of its own")
+
+
+def _place(uri: str) -> str:
+    return uri.rstrip("/") if is_remote(uri) else str(Path(path_of(uri)).resolve())
 
 
 def _earlier(out_uri: str) -> set[str]:
     """Files of an earlier result, which is not complete any more from now on."""
-    found = set(list_files(out_uri))
-    others = sorted(uri for uri in found if not _OURS.fullmatch(uri.rsplit("/", 1)[-1]) and not uri.endswith(f"/{TRANSFORMED}"))
+    found, marks = set(list_files(out_uri)), {join(out_uri, TRANSFORMED), join(out_uri, _BEGUN)}
+    others = {uri for uri in found - marks if not _OURS.fullmatch(uri.rsplit("/", 1)[-1])}
+    others = others if found & marks else found
     if others:
-        raise StorageError(out_uri, f"holds files that are no features, such as {others[0]}", "choose a folder of its own")
+        problem = f"holds files that are no features, such as {min(others)}"
+        raise StorageError(out_uri, problem, "choose a folder of its own")
+    write_json(join(out_uri, _BEGUN), {})
     remove(join(out_uri, TRANSFORMED))
-    return found - {join(out_uri, TRANSFORMED)}
+    return found - marks
 
 
 _OUT: Mapping[str, Any] = {

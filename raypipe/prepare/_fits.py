@@ -4,28 +4,30 @@ fitted again.
 A file is named by all that decides it beside the rows: the spec of the feature, the code, and the libraries.
 """
 
-import importlib
-import inspect
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from pathlib import Path
 
-from raypipe.core.digest import digest_file, digest_json, digest_sources, environment
+from raypipe.core.digest import digest_json, digest_sources, environment
 from raypipe.core.fragments import map_fragments
 from raypipe.core.storage import exists, join, read_bytes, write_bytes
 from raypipe.features import FeatureSet, FitState, merge_states
 from raypipe.prepare._fitting import Fitting
 from raypipe.prepare._folds import Folding
-from raypipe.prepare._joined import Joined, rows_uri
+from raypipe.prepare._joined import ASIDE, Joined, rows_uri
 from raypipe.prepare._parquet import read_rows
+from raypipe.prepare._user_code import digest_modules
 
 _CODE = ("core", "expressions", "features", "prepare")
 
 
 def fitting(features: FeatureSet, uri: str, folding: Folding) -> Fitting:
-    """The fit of `features` on the joined rows at `uri`; the canonical chunk is the training rows of one part."""
-    return Fitting(features=features, aside=join(uri, "aside", _digest(features)), folding=folding)
+    """The fit of `features` on the joined rows at `uri`; the canonical chunk is the training rows of one part.
+
+    Each fit has a place of its own for what it puts aside: another job may fit the same at the same time.
+    """
+    return Fitting(features=features, aside=join(uri, ASIDE, uuid.uuid4().hex), folding=folding)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +40,16 @@ class Fits:
     @property
     def missing(self) -> tuple[str, ...]:
         """Features whose state is not there."""
-        return tuple(name for name in self.features.features if not exists(self._uri_of(name)))
+        return tuple(name for name in self.features.features if not exists(self.uri_of(name)))
 
     def keep(self, state: FitState) -> None:
         """Store the states of some features, each whole or not at all."""
         for name in state.features:
-            write_bytes(self._uri_of(name), state.only([name]).to_bytes())
+            write_bytes(self.uri_of(name), state.only([name]).to_bytes())
 
     def load(self, names: Iterable[str]) -> list[FitState]:
         """The states of some features."""
-        return [FitState.from_bytes(read_bytes(self._uri_of(name))) for name in names]
+        return [FitState.from_bytes(read_bytes(self.uri_of(name))) for name in names]
 
     def complete(self, joined: Joined, folding: Folding) -> FitState:
         """The state of all features; those that are missing are fitted in one pass over their columns, and kept."""
@@ -59,13 +61,14 @@ class Fits:
             states.append(fresh)
         return reduce(FitState.union, states)
 
-    def _uri_of(self, feature: str) -> str:
+    def uri_of(self, feature: str) -> str:
+        """Where the state of a feature is kept."""
         parts = [self.features.digest_of(feature), self._code]
         return join(self.uri, "fits", f"{digest_json(parts)[:24]}.state")
 
     @cached_property
     def _code(self) -> dict[str, object]:
-        return {**digest_sources(_CODE), **module_digests(self.features), **environment()}
+        return {**digest_sources(_CODE), **digest_modules(self.features.modules), **environment()}
 
 
 def fit_joined(features: FeatureSet, joined: Joined, folding: Folding) -> FitState:
@@ -73,12 +76,6 @@ def fit_joined(features: FeatureSet, joined: Joined, folding: Folding) -> FitSta
     stems, fit = joined.files["train"], fitting(features, joined.uri, folding)
     states = map_fragments(FitPart(joined=joined.uri, fitting=fit), stems, title=f"fit {_named(features)}")
     return fit.finish(merge_states(states), stems)
-
-
-def module_digests(features: FeatureSet) -> dict[str, str]:
-    """Sha256 of the source files of the user's functions that features call."""
-    modules = [importlib.import_module(name) for name in features.modules]
-    return {module.__name__: digest_file(Path(inspect.getfile(module))) for module in modules}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +93,6 @@ class FitPart:
     def __call__(self, stem: str) -> FitState:
         """Read and fit the part `stem`."""
         return self.fitting.fit(read_rows(rows_uri(self.joined, "train", stem), self.fitting.columns), stem)
-
-
-def _digest(features: FeatureSet) -> str:
-    return digest_json([features.digest_of(name) for name in features.features])[:24]
 
 
 def _named(features: FeatureSet) -> str:

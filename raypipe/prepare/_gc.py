@@ -2,12 +2,14 @@
 
 Never collected: what was used or written within `Collection.spare`, and a running job says again and again what it uses; what a
 registered model was made of, while its bundle is there; joined rows of prepared data that stays. What the latest prepare step
-of an experiment of this root points to goes by age alone, not by size. The manifest of a folder is removed first: a
-collection that is killed leaves nothing that would be taken for complete.
+of an experiment of this root points to goes by age alone, not by size. A local folder is renamed first, of one in a bucket the
+manifest is removed first: a collection that is killed leaves nothing that would be taken for complete.
 """
 
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,14 +19,14 @@ from pydantic import Field
 
 from raypipe.core.config import config
 from raypipe.core.durations import Duration
-from raypipe.core.storage import Storage, exists, filesystem, is_remote, join, list_files, path_of, read_json, remove
+from raypipe.core.storage import Storage, exists, is_remote, join, list_files, path_of, read_json, remove
 from raypipe.prepare._joined import JOINED_MANIFEST
+from raypipe.prepare._leftovers import PARTIAL, Leftover, left_behind, listed, written_at
 from raypipe.prepare._prepared import MANIFEST, MODELS
 from raypipe.prepare._use import last_used
 
 Reason = Literal["age", "size", "incomplete", "left behind"]
 _MANIFESTS: Mapping[str, str] = {"prepared": MANIFEST, "joined": JOINED_MANIFEST}
-_PARTIAL = ".partial"
 
 
 @config
@@ -119,7 +121,7 @@ def collect(storage: Storage, rules: Collection, *, now: datetime | None = None)
     now = now or datetime.now(UTC)
     folders = [*_folders(storage, "prepared"), *_folders(storage, "joined")]
     collecting = decide(_marked(storage, folders), rules, now=now)
-    leftovers = _left_behind(storage, before=now - rules.spare)
+    leftovers = _apart(left_behind(storage, before=now - rules.spare), collecting.collected)
     collecting = replace(collecting, collected=(*collecting.collected, *leftovers))
     if not rules.dry_run:
         for one in collecting.collected:
@@ -156,6 +158,13 @@ def decide(folders: Iterable[Kept], rules: Collection, *, now: datetime) -> Coll
     return Collecting(collected=tuple(collected), num_bytes_kept=size, num_bytes_registered=registered)
 
 
+def _apart(leftovers: Iterable[Leftover], collected: Iterable[Collected]) -> list[Collected]:
+    """Leftovers that do not go with a folder that they are in."""
+    going = tuple(join(one.uri, "") for one in collected)
+    found = [one for one in leftovers if not one.uri.startswith(going)]
+    return [Collected(uri=one.uri, num_bytes=one.num_bytes, reason="left behind") for one in found]
+
+
 def _is_free(folder: Kept, rules: Collection, now: datetime) -> bool:
     """Whether nothing that runs, and no registered model, uses it."""
     return folder.used_at < now - rules.spare and not (folder.registered and rules.registered == "keep")
@@ -182,16 +191,18 @@ def _needed(folder: Kept, folders: list[Kept], going: Mapping[str, Reason]) -> b
 
 def _folders(storage: Storage, kind: Literal["prepared", "joined"]) -> list[Kept]:
     root, by_name = storage.uri(kind), defaultdict(list)
-    for uri, info in _listed(root):
+    for uri, info in listed(root):
         by_name[uri.removeprefix(f"{root}/").partition("/")[0]].append((uri, info))
-    return [_folder(root, kind, name, files) for name, files in sorted(by_name.items())]
+    return [_folder(storage, kind, name, files) for name, files in sorted(by_name.items()) if not name.endswith(PARTIAL)]
 
 
-def _folder(root: str, kind: Literal["prepared", "joined"], name: str, files: list[tuple[str, Mapping[str, Any]]]) -> Kept:
-    uri, manifest = join(root, name), join(root, name, _MANIFESTS[kind])
+def _folder(
+    storage: Storage, kind: Literal["prepared", "joined"], name: str, files: list[tuple[str, Mapping[str, Any]]]
+) -> Kept:
+    uri, manifest = storage.uri(kind, name), storage.uri(kind, name, _MANIFESTS[kind])
     complete, used = exists(manifest), last_used(uri)
     models = [file for file, _ in files if file.startswith(join(uri, MODELS, ""))]
-    written = max(_time_of(info) for _, info in files)
+    written = max(written_at(info) for _, info in files)
     return Kept(
         uri=uri,
         kind=kind,
@@ -200,7 +211,7 @@ def _folder(root: str, kind: Literal["prepared", "joined"], name: str, files: li
         used_at=used if complete and used is not None else written,
         complete=complete,
         rows_of=read_json(manifest).get("joined", "")[: len(name)] if complete else "",  # older ones hold their rows
-        registered=complete and any(exists(read_json(model)["manifest"]) for model in models),
+        registered=complete and any(exists(storage.uri(read_json(model)["manifest"])) for model in models),
     )
 
 
@@ -211,39 +222,19 @@ def _marked(storage: Storage, folders: list[Kept]) -> list[Kept]:
     return [replace(folder, wanted=folder.kind == "prepared" and folder.digest in wanted) for folder in folders]
 
 
-def _left_behind(storage: Storage, *, before: datetime) -> list[Collected]:
-    """Files and folders that a killed writer began under a local root; in a bucket nothing half-written can be seen."""
-    root = Path(storage.uri())
-    if is_remote(storage.uri()) or not root.is_dir():
-        return []
-    found = sorted(path for path in root.rglob(f"*{_PARTIAL}") if not any(p.name.endswith(_PARTIAL) for p in path.parents))
-    out = []
-    for path in found:
-        files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-        stats = [file.stat() for file in files] or [path.stat()]
-        if max(stat.st_mtime for stat in stats) < before.timestamp():
-            size = sum(file.stat().st_size for file in files)
-            out.append(Collected(uri=str(path), num_bytes=size, reason="left behind"))
-    return out
-
-
-def _listed(uri: str) -> list[tuple[str, Mapping[str, Any]]]:
-    """All files below `uri` with what the file system says of them."""
-    fs, path = filesystem(uri), path_of(uri)
-    fs.invalidate_cache()
-    prefix = uri.split("://", 1)[0] + "://" if is_remote(uri) else ""
-    found = fs.find(path, detail=True) if fs.exists(path) else {}
-    return [(prefix + str(name), info) for name, info in found.items() if info["type"] == "file"]
-
-
-def _time_of(info: Mapping[str, Any]) -> datetime:
-    """When a file was written, as a local file system or a bucket says it."""
-    written = info["mtime"] if "mtime" in info else info["LastModified"]
-    return written if isinstance(written, datetime) else datetime.fromtimestamp(written, UTC)
-
-
 def _remove(uri: str) -> None:
-    """Remove a folder or file, manifests first."""
-    for manifest in _MANIFESTS.values():
-        remove(join(uri, manifest))
-    remove(uri)
+    """Remove a folder or file so that it is whole or not there: a local one gets a name of what is left behind first.
+
+    A job that makes the same at this moment then writes into a folder of its own. In a bucket, where nothing has another name,
+    manifests go first.
+    """
+    if is_remote(uri):
+        for manifest in _MANIFESTS.values():
+            remove(join(uri, manifest))
+        remove(uri)
+        return
+    path = Path(path_of(uri))
+    going = path if path.name.endswith(PARTIAL) else path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
+    with suppress(FileNotFoundError):  # its writer, or another collection, was faster
+        path.rename(going)
+        remove(str(going))

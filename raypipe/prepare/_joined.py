@@ -1,7 +1,8 @@
 """Joined rows: stage one of prepared data. What one (table versions, task, split) gave, whatever the features are.
 
 ``joined/DIGEST/`` holds ``rows/SPLIT/STEM.parquet``, one file for each part of the events and split, ``fits/`` with the
-states of features that were fitted on these rows, and ``joined.json``, written when all rows are there.
+states of features that were fitted on these rows, ``aside/`` with what a running fit puts aside, and ``joined.json``,
+written when all rows are there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from raypipe.split import SPLITS
 JOINED_AT = "__at"
 JOINED_LABEL = "__label"
 JOINED_MANIFEST = "joined.json"
+ASIDE = "aside"
 FORMAT = 1
 
 

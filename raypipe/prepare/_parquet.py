@@ -100,8 +100,15 @@ def chunks_of(rows: pa.Table) -> Iterator[pa.Table]:
         yield rows.slice(start, CHUNK_ROWS)
 
 
-def write_rows(uri: str, rows: pa.Table, options: Mapping[str, Any] = _STORED) -> None:
-    """Write `rows` as the Parquet file at `uri`, whole or not at all; `options` are those of ``pq.write_table``."""
+def write_rows(uri: str, rows: pa.Table, options: Mapping[str, Any] = _STORED, *, to_disk: bool = True) -> None:
+    """Write `rows` as the Parquet file at `uri`, whole or not at all.
+
+    Args:
+        uri: Here or in a bucket.
+        rows: The rows.
+        options: Those of ``pq.write_table``.
+        to_disk: Wait until a local file would survive a power cut.
+    """
     if is_remote(uri):
         sink = pa.BufferOutputStream()
         pq.write_table(rows, sink, **options)
@@ -114,7 +121,8 @@ def write_rows(uri: str, rows: pa.Table, options: Mapping[str, Any] = _STORED) -
         with partial.open("wb") as file:
             pq.write_table(rows, file, **options)
             file.flush()
-            os.fsync(file.fileno())
+            if to_disk:
+                os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

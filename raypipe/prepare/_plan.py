@@ -1,7 +1,7 @@
 """The plan: everything that can be known, and refused, before a cluster is started.
 
 It resolves which raw columns of which tables the task needs, where each feature input comes from, and refuses a feature
-that uses what is known only later.
+that uses what is known only later, or what the label is made of.
 """
 
 from collections.abc import Mapping
@@ -87,6 +87,7 @@ def make_plan(
     Raises:
         ConfigError: for tables, columns or views that do not exist, all at once.
         LeakyColumn: for a feature on a column that is known only later.
+        FeatureError: for a feature on a column that the label is made of, or that does not fit its columns.
     """
     _refuse([*checks.unknown_tables(task, tables)])
     events = tables[task.events].contract
@@ -104,7 +105,7 @@ def make_plan(
         checks.check_known(task, features, available)
     raw_schema = pa.schema([(name, found.column.arrow_type) for name, found in available.items()])
     features.check(raw_schema)
-    schema = checks.with_derived(task, raw_schema)
+    schema = checks.derived_schema(task, raw_schema)
     _refuse([*checks.type_problems(task, tables, schema)])
     checks.check_label_type(task, compile_expression(task.label).type_in(schema))
     check_labels(features, task.kind, split)

@@ -6,19 +6,20 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from raypipe.core.config import to_settings
-from raypipe.core.digest import digest_json, digest_sources, digest_user_code, environment
+from raypipe.core.digest import digest_json, digest_sources, environment
 from raypipe.core.fragments import map_fragments
 from raypipe.core.storage import Storage, exists, join, write_bytes, write_json
 from raypipe.features import FeatureSet, Fitted, solve
 from raypipe.joins import Joins
 from raypipe.prepare._events import join_events
-from raypipe.prepare._fits import Fits, fitting, module_digests
+from raypipe.prepare._fits import Fits, fitting
 from raypipe.prepare._folds import Folding
 from raypipe.prepare._joined import JOINED_MANIFEST, Joined
 from raypipe.prepare._plan import Plan
 from raypipe.prepare._prepared import EXAMPLES, MANIFEST, NUM_EXAMPLES, PROFILE, Prepared, joined_uri, prepared_uri
-from raypipe.prepare._transform import TransformPart, examples_of, profile_of
+from raypipe.prepare._transform import Seen, TransformPart
 from raypipe.prepare._use import in_use
+from raypipe.prepare._user_code import digest_modules, digest_own_parts
 from raypipe.split import SPLITS
 from raypipe.tables import TableRef
 
@@ -33,14 +34,14 @@ def joined_digest(plan: Plan, tables: Mapping[str, TableRef]) -> str:
     task = plan.task
     rules = [task.kind, task.name, task.label, task.unlabelled, task.prediction_time, dict(plan.derive)]
     settings = [*rules, to_settings(task.views), to_settings(plan.split), list(plan.key), list(plan.kept)]
-    code = {**digest_sources(_JOIN_CODE), **digest_user_code(settings)}
+    code = {**digest_sources(_JOIN_CODE), **digest_own_parts(settings)}
     return digest_json({"tables": versions, "settings": settings, "code": code, **environment()})
 
 
 def prepared_digest(plan: Plan, tables: Mapping[str, TableRef]) -> str:
     """What prepared data is a function of: joined rows, features, the contract of their inputs, and our code."""
     settings = [to_settings(part) for part in (plan.features, plan.inputs, plan.sources)]
-    code = {**digest_sources(_CODE), **module_digests(plan.features)}
+    code = {**digest_sources(_CODE), **digest_modules(plan.features.modules)}
     return digest_json({"joined": joined_digest(plan, tables), "settings": settings, "code": code})
 
 
@@ -149,14 +150,16 @@ def _transform(plan: Plan, joined: Joined, fitted: Fitted, *, uri: str, digest: 
         num_examples=-(-NUM_EXAMPLES // len(joined.files["train"])),
     )
     items = [(split, stem) for split in SPLITS for stem in joined.files[split]]
-    parts = list(map_fragments(work, items, title="transform"))
+    seen = Seen()
+    for part in map_fragments(work, items, title="transform"):
+        seen.add(part)
     made = Prepared(uri=uri, digest=digest, joined=joined, features=fitted.features, inputs=plan.inputs, sources=plan.sources)
     sink = pa.BufferOutputStream()
-    examples = examples_of(parts, NUM_EXAMPLES)
+    examples = seen.examples(NUM_EXAMPLES)
     with pa.ipc.new_file(sink, examples.schema) as writer:
         writer.write_table(examples)
     files = {**fitted.features.to_files(), EXAMPLES: sink.getvalue().to_pybytes()}
     for name, data in files.items():
         write_bytes(join(uri, name), data)
-    write_json(join(uri, PROFILE), profile_of(parts))
+    write_json(join(uri, PROFILE), seen.profile())
     write_json(join(uri, MANIFEST), made.to_dict())

@@ -110,9 +110,14 @@ class Prepared:
         """Say so again and again, for work that may take longer than ``gc.spare``."""
         return in_use(self.joined.uri, self.uri)
 
-    def keep_for(self, model: str, manifest_uri: str) -> None:
-        """Say that a registered model was made of these data: they are kept while the manifest of its bundle is there."""
-        write_json(join(self.uri, MODELS, f"{model}.json"), {"manifest": manifest_uri})
+    def keep_for(self, model: str, manifest: str) -> None:
+        """Say that a model was made of these data: they are kept while the manifest of its registered bundle is there.
+
+        Args:
+            model: What names the model and its bundle.
+            manifest: Where the manifest is, or will be, below the storage root.
+        """
+        write_json(join(self.uri, MODELS, f"{model}.json"), {"manifest": manifest})
 
     def tensors(self, split: str) -> LabelledTensors:
         """All tensors of `split`, in table order."""

@@ -1,7 +1,8 @@
 """The second pass of categories with ``partitions``: exact counts of more values than one process should hold.
 
 In the first pass each worker writes the counts of its chunk, cut by a hash of the values; in the second each partition is
-merged by itself, and only its most frequent values come back. Memory is bounded by the largest partition.
+merged by itself, a few chunks at a time, and only its most frequent values come back. Memory is bounded by the distinct
+values of the largest partition.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from itertools import groupby
 from raypipe.core.fragments import map_fragments
 from raypipe.core.storage import join, read_bytes, write_bytes
 from raypipe.features import CategoryCounts, FeatureSet, FitState, PartitionTop, join_partitions, partition, top
+
+_TOGETHER = 8  # chunks whose counts are in memory at once, beside those of all before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +64,17 @@ def second_pass(features: FeatureSet, state: FitState, *, uri: str, chunks: Sequ
 
 def merge_part(part: Part) -> PartitionTop:
     """Worker: the most frequent values of one partition."""
-    states = [FitState.from_bytes(read_bytes(uri)) for uri in part.uris]
-    counts = [s for state in states for f in state.features.values() for name, s in f.states.items() if name == part.output]
-    kept = [state for state in counts if isinstance(state, CategoryCounts)]
-    return top(kept, min_count=part.min_count, max_size=part.max_size, name=part.output)
+    held: list[CategoryCounts] = []
+    for uri in part.uris:
+        held += _counts(FitState.from_bytes(read_bytes(uri)), part.output)
+        if len(held) > _TOGETHER:
+            held = [CategoryCounts.merge(held, name=part.output)]
+    return top(held, min_count=part.min_count, max_size=part.max_size, name=part.output)
+
+
+def _counts(state: FitState, output: str) -> list[CategoryCounts]:
+    found = [states for feature in state.features.values() for name, states in feature.states.items() if name == output]
+    return [counts for counts in found if isinstance(counts, CategoryCounts)]
 
 
 def _uri(uri: str, place: int, partition_number: int, chunk: str) -> str:

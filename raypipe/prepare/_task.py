@@ -21,7 +21,8 @@ class Task:
         prediction_time: Expression for the instant at which the prediction is made (timestamp, UTC); null when rows
             have no time.
         views: Lookups joined to every event, by name; their columns arrive as ``VIEW_COLUMN``.
-        leak_guard: Refuse features on columns that are known only later. Off only to show what a leak does.
+        leak_guard: Refuse features on columns that are known only later, and on those that the label reads. Off to show
+            what a leak does, and where a column of the label is known at the prediction.
     """
 
     kind: TargetKind

@@ -1,6 +1,6 @@
 """Stage two, a pass over the joined rows: tensors of every part, the profile of its inputs, and examples of training rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from raypipe.prepare._joined import JOINED_LABEL, rows_uri
 from raypipe.prepare._parquet import read_rows
 from raypipe.prepare._prepared import tensors_uri
 from raypipe.prepare._training import transform_training
+
+_TOGETHER = 8
+"""Profiles of parts that are merged at once, as states are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +90,27 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
-def examples_of(parts: Sequence[TransformedPart], num: int) -> pa.Table:
-    """`num` of the examples of all parts, at equal distances."""
-    return evenly(pa.concat_tables([part.examples for part in parts if part.examples is not None]), num)
+class Seen:
+    """The profile and the examples of all parts, which come in their order; profiles are merged as they come."""
 
+    def __init__(self) -> None:
+        self._profiles: dict[str, list[Mapping[str, ColumnState]]] = {}
+        self._examples: list[pa.Table] = []
 
-def profile_of(parts: Sequence[TransformedPart]) -> dict[str, dict[str, Any]]:
-    """The profile of the inputs in each split, merged in the order of the parts: split -> column -> facts."""
-    by_split = {part.split: [other.profile for other in parts if other.split == part.split] for part in parts}
-    merged = {split: merge_profiles(profiles) for split, profiles in by_split.items()}
-    return {split: {name: state.profile().to_dict() for name, state in found.items()} for split, found in merged.items()}
+    def add(self, part: TransformedPart) -> None:
+        """Take the next part."""
+        held = self._profiles.setdefault(part.split, [])
+        held.append(part.profile)
+        if len(held) > _TOGETHER:
+            held[:] = [merge_profiles(held)]
+        if part.examples is not None:
+            self._examples.append(part.examples)
+
+    def examples(self, num: int) -> pa.Table:
+        """`num` of the examples of all parts, at equal distances."""
+        return evenly(pa.concat_tables(self._examples), num)
+
+    def profile(self) -> dict[str, dict[str, Any]]:
+        """The profile of the inputs in each split: split -> column -> facts."""
+        merged = {split: merge_profiles(held) for split, held in self._profiles.items()}
+        return {split: {name: state.profile().to_dict() for name, state in found.items()} for split, found in merged.items()}

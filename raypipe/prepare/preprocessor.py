@@ -21,11 +21,15 @@ class FeaturePreprocessor(SerializablePreprocessorBase):  # type: ignore[misc]  
 
     As Ray's own preprocessors do, it leaves other columns as they are: outputs are put beside them, or in the place of a
     column of the same name. ``fit(ds)``, ``transform(ds)``, ``fit_transform(ds)`` and ``transform_batch(batch)`` are Ray's.
+
+    Args:
+        features: The spec; none of its features may use a label.
+        scratch: Folder that all workers reach; features with ``partitions`` put counts aside there for a while.
     """
 
-    def __init__(self, features: FeatureSet) -> None:
+    def __init__(self, features: FeatureSet, *, scratch: str | None = None) -> None:
         super().__init__()
-        self._features = features
+        self._features, self._scratch = features, scratch
         self._fitted_features: FittedFeatures | None = None
 
     @property
@@ -54,7 +58,7 @@ class FeaturePreprocessor(SerializablePreprocessorBase):  # type: ignore[misc]  
         return BatchFormat.ARROW
 
     def _fit(self, ds: "ray.data.Dataset") -> "FeaturePreprocessor":
-        self._fitted_features = fit_dataset(self._features, ds)
+        self._fitted_features = fit_dataset(self._features, ds, scratch=self._scratch)
         return self
 
     def _transform_arrow(self, table: pa.Table) -> pa.Table:
@@ -70,12 +74,14 @@ class FeaturePreprocessor(SerializablePreprocessorBase):  # type: ignore[misc]  
         return {
             "features": self._features.to_dict(),
             "modules": list(self._features.modules),
+            "scratch": self._scratch,
             "files": None if fitted is None else fitted.to_files(),
         }
 
     def _set_serializable_fields(self, fields: dict[str, Any], version: int) -> None:  # noqa: ARG002  # Ray's
         modules, files = fields["modules"], fields["files"]
-        self.__init__(build(fields["features"], FeatureSet, allowed=modules))  # type: ignore[misc]  # Ray makes it by __new__
+        features = build(fields["features"], FeatureSet, allowed=modules)
+        self.__init__(features, scratch=fields["scratch"])  # type: ignore[misc]  # Ray makes it by __new__
         if files is not None:
             self._fitted_features = FittedFeatures.from_files(files, allowed=modules)
             self._fitted = True
