@@ -27,7 +27,16 @@ EXPRESSIONS = [
         "{f} > {f}",
     ),
     *("{b} and {f} >= 1 or not {b}", "is_null({f})", "{s} in ['UA', '']", "contains({s}, 'A')", "{t} < {t}", "1 < {i} <= 7"),
-    *("{f} in [0, 1.5]", "lower({s})", "upper({s})", "trim({s})", "concat({s}, '|', {s})", "substr({s}, 0, 2)", "to_text({i})"),
+    *(
+        "{f} in [0, 1.5]",
+        "{f} in [-0.0, 1.5]",
+        "lower({s})",
+        "upper({s})",
+        "trim({s})",
+        "concat({s}, '|', {s})",
+        "substr({s}, 0, 2)",
+        "to_text({i})",
+    ),
     *(
         "to_text({b})",
         "replace({s}, 'A', '\u00e9')",

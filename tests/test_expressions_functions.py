@@ -133,6 +133,8 @@ CASES: Sequence[tuple[str, Sequence[object], Sequence[object]]] = [
     ("b > False", [True, False], [True, False]),
     ("s < 'b'", [None, "a", "é", ""], [None, True, False, True]),
     ("x in [0, 1.5]", [None, -0.0, 1.5, NAN], [None, True, True, False]),
+    ("x in [-0.0, 1.5]", [None, -0.0, 0.0, 1.5, NAN], [None, True, True, True, False]),
+    ("x not in [0.0, -0.0]", [-0.0, 0.0, 1.0], [False, False, True]),
     ("x in [9007199254740993]", [2.0**53, 3.0], [True, False]),
     ("i in [2.0, 9007199254740992]", [2, 2**53 + 1, 3], [True, True, False]),
     ("i in [9007199254740993]", [2**53, 2**53 + 1], [False, True]),

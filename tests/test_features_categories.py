@@ -79,6 +79,29 @@ def test_a_cross_is_known_by_the_texts_of_its_columns_and_null_where_one_is_null
     assert values(found, other)["x"] == [ranked.index("b | 5 | true") + 1, 0]
 
 
+def test_different_values_are_never_one_cross() -> None:
+    texts = ["a", "b", "a | b", "b | c", "c", "\\", "\\\\", "|", "\\|", " ", "", " |", "| ", "\u00e9 | ", "\u0142|\u0142", None]
+    pairs = [(left, right) for left in texts for right in texts]
+    plain = pa.table({"l": [left for left, _ in pairs], "r": [right for _, right in pairs]})
+    found = fitted(feature_set(x={"kind": "cross", "columns": ["l", "r"]}), plain, cuts=[100])
+    index = values(found, plain)["x"]
+    known = [i for i, pair in zip(index, pairs, strict=True) if None not in pair]
+    assert len(known) == len(set(known)) == 15 * 15
+    assert {i for i, pair in zip(index, pairs, strict=True) if None in pair} == {0}
+    encoded = pa.table({name: plain[name].combine_chunks().dictionary_encode() for name in plain.column_names})
+    for table in (plain, encoded):
+        for start, stop in ((0, len(pairs)), (37, 90), (len(pairs) - 1, len(pairs)), (14, 15)):
+            assert values(found, table.slice(start, stop - start))["x"] == index[start:stop]
+        assert found.transform(table.slice(3, 0))["categories_NC"].shape == (0, 1)
+
+
+def test_a_cross_is_readable_and_marks_only_bars_and_backslashes_in_texts() -> None:
+    table = pa.table({"s": ["UA", "a | b", "c:\\d"], "t": ["New York", "|", ""], "n": [1, -1, 0]})
+    (found,) = fitted(feature_set(x={"kind": "cross", "columns": ["s", "t", "n"]}), table).outputs
+    written = ["UA | New York | 1", "a \\| b | \\| | -1", "c:\\\\d |  | 0"]
+    assert sorted(vars(found)["vocabulary"].values.to_pylist()) == sorted(written)
+
+
 @pytest.mark.parametrize("seed", [0, 7, 2**63 - 1])
 def test_a_hash_is_one_more_than_the_seeded_digest_modulo_the_buckets(seed: int) -> None:
     cells = ["UA", "", "\u00e9" * 10_000, None, "3"]

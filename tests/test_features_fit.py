@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,31 @@ def test_a_state_is_known_by_its_spec_and_by_what_its_column_is_derived_from() -
     changed = feature_set(DERIVE, **ORDER_FREE, **(AVERAGED | {"elapsed": AVERAGED["elapsed"] | {"unit": "days"}}))
     assert [name for name, digest in known.items() if changed.digest_of(name) != digest] == ["elapsed"]
     assert len(set(known.values())) == len(known)
+
+
+def test_what_is_kept_of_a_set_is_its_own() -> None:
+    features = feature_set(DERIVE, **ORDER_FREE, **AVERAGED)
+    size, digests = len(pickle.dumps(features)), [features.digest_of(name) for name in features.features]
+    plain = features.to_dict()
+    for spec in plain["features"].values():
+        spec.clear()
+    plain["derive"].clear()
+    assert features.to_dict() == FEATURES.to_dict() != plain
+    assert [features.digest_of(name) for name in features.features] == digests
+    assert len(pickle.dumps(features)) == size
+    again = pickle.loads(pickle.dumps(features))
+    assert again == features == FEATURES
+    assert [again.digest_of(name) for name in again.features] == digests
+
+
+def test_digests_of_all_features_cost_not_much_more_than_writing_them_once() -> None:
+    sets = [feature_set(**{f"x{i}": {"kind": "number"} for i in range(300)}) for _ in range(2)]
+    start = time.perf_counter()
+    sets[0].to_dict()
+    once_s = time.perf_counter() - start
+    start = time.perf_counter()
+    assert len({sets[1].digest_of(name) for name in sets[1].features}) == 300
+    assert time.perf_counter() - start < 50 * once_s  # 300 times when each wrote them all
 
 
 def test_files_are_the_same_bytes_twice_and_give_back_an_equal_value() -> None:

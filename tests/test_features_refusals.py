@@ -102,6 +102,15 @@ TWICE = "is defined twice; remove one, or give it another name with `column:`"
         ({}, {"t": CLOCK, "t_hour": NUMBER}, f"feature t_hour: {TWICE}"),
         ({}, {"t": CLOCK | {"parts": ["hour", "day", "hour"]}}, f"feature t_hour: {TWICE}"),
         ({}, {"x": NUMBER | {"indicator": True}, "x_missing": NUMBER}, f"feature x_missing: {TWICE}"),
+        ({}, {"t": CLOCK | {"as": "cyclic"}, "t_hour_sin": NUMBER}, f"feature t_hour_sin: {TWICE}"),
+        ({}, {"t_hour_cos": NUMBER, "t": CLOCK | {"as": "cyclic"}}, f"feature t_hour_cos: {TWICE}"),
+        ({}, {"t": CLOCK | {"as": "category"}, "t_hour": NUMBER}, f"feature t_hour: {TWICE}"),
+        ({}, {"v": {"kind": "vector", "size": 3}, "v_0": NUMBER}, f"feature v_0: {TWICE}"),
+        (
+            {},
+            {"v_2": {"kind": "vector", "size": 3}, "v": {"kind": "vector", "size": 3}, "v_2_0": NUMBER},
+            f"feature v_2_0: {TWICE}",
+        ),
         ({"a": "b", "b": "c + a"}, {"a": NUMBER}, "feature a: derived columns need each other: a -> b -> a; break the cycle"),
         ({"a": "a + 1"}, {"a": NUMBER}, "feature a: derived columns need each other: a -> a; break the cycle"),
     ],
@@ -129,8 +138,9 @@ def test_what_cannot_work_on_any_table_is_refused_when_it_is_written(derive: Any
         (
             {},
             {"a": CLOCK | {"zone": "America/New_Yrk"}},
-            "features.a: unknown time zone 'America/New_Yrk'; did you mean America/New",
+            "features.a.zone: unknown time zone 'America/New_Yrk'; did you mean America/New",
         ),
+        ({}, {"a": CLOCK | {"zone": "America"}}, "features.a.zone: unknown time zone 'America'"),
         (
             {},
             {"a": CLOCK | {"parts": ["year"], "as": "cyclic"}},
@@ -178,6 +188,18 @@ def test_a_feature_written_twice_in_yaml_is_refused_with_its_line(tmp_path: Path
             "column f holds 1 infinite value(s) in training; declare the column in a contract",
         ),
         (pa.array([1e308, -1e308, 1e308]), NUMBER, "column f holds values too large to average; derive a smaller unit"),
+        (pa.array([1, 2, 3, 1e200]), NUMBER, "column f holds values too large to average; derive a smaller unit"),
+        (
+            pa.array([1.0, 1.7e308, -1.7e308]),
+            NUMBER | {"scale": "min_max"},
+            "column f has values too large to scale; derive a s",
+        ),
+        (
+            pa.array([1.0, None]),
+            NUMBER | {"impute": "constant", "fill": 1e200},
+            "column f with 1e+200 for missing has values too large to scale; derive a smaller unit, choose a smaller fill",
+        ),
+        (pa.array([1e200, float("inf")]), NUMBER | {"clip": [0, 0.5]}, "column f holds 1 infinite value(s) in training"),
         (pa.array(["a", "b"]), CATEGORY | {"min_count": 2}, "no value occurs 2 times in training; lower min_count"),
         (
             pa.array([3.0, 3.0]),
@@ -206,6 +228,28 @@ def test_a_column_that_cannot_be_fitted_is_named(cells: pa.Array, spec: dict[str
     message = refused(FeatureError, fitted, feature_set(f=spec), pa.table({"f": cells}), [], known)
     assert re.match(r"feature [f*]\w*: ", message)
     assert said in message
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"clip": [0, 0.5]},
+        {"clip": [0, 0.5], "scale": "robust", "impute": "median"},
+        {"scale": "none", "impute": "none"},
+        {"scale": "none", "impute": "constant", "fill": 2},
+        {"scale": "none", "impute": "median"},
+        {"scale": "none"},
+        {"scale": "robust", "impute": "none"},
+        {"scale": "min_max", "impute": "none"},
+        {"scale": "max_abs"},
+        {"kind": "bucket", "num": 2},
+        {"kind": "bucket", "num": 2, "by": "uniform"},
+    ],
+)
+def test_a_value_too_large_to_average_does_no_harm_where_nothing_is_averaged(settings: dict[str, Any]) -> None:
+    table = pa.table({"x": [1.0, 2, None, 3, 1e200]})
+    answer = np.array(values(fitted(feature_set(x=NUMBER | settings), table, [2]), table)["x"])
+    assert np.isfinite(answer[[0, 1, 3]]).all()
 
 
 def test_two_outputs_of_one_name_that_only_the_values_give_are_refused() -> None:

@@ -7,12 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray.data
 
 from raypipe.core.errors import FeatureError, SourceError, StorageError
 from raypipe.core.storage import read_bytes
 from raypipe.features import FeatureSet, fit_chunk, merge_states, solve
 from raypipe.prepare import fit_files, transform_files
 from raypipe.prepare._parquet import CHUNK_ROWS, chunks_of, list_fragments, read_fragment
+from raypipe.prepare.preprocessor import FeaturePreprocessor
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -181,3 +183,20 @@ def test_a_file_of_many_small_row_groups_and_an_empty_one_are_read_whole(tmp_pat
     fitted = fit_files(FEATURES, [str(folder)])
     assert fitted.rows == 500
     assert len(transform_files(fitted, [str(folder)], str(tmp_path / "out"))) == 1
+
+
+def test_a_preprocessor_with_partitions_takes_the_folder_that_its_refusal_asks_for(tmp_path: Path) -> None:
+    rows, one = table(0).select(["shop"]), {"kind": "category"}
+    dataset = ray.data.from_arrow(rows)
+    parted = FeatureSet(features={"shop": {**one, "partitions": 3}})
+    with pytest.raises(FeatureError, match="pass scratch=URI"):
+        FeaturePreprocessor(parted).fit(dataset)
+    fitted = FeaturePreprocessor(parted, scratch=str(tmp_path / "scratch")).fit(dataset)
+    again = FeaturePreprocessor.deserialize(fitted.serialize())
+    whole = FeaturePreprocessor(FeatureSet(features={"shop": one})).fit(dataset)
+    expected = whole.fitted.transform(rows)["categories_NC"]
+    np.testing.assert_array_equal(again.fitted.transform(rows)["categories_NC"], expected)
+    with pytest.warns(UserWarning, match="already been called"):
+        again.fit(dataset)
+    np.testing.assert_array_equal(again.fitted.transform(rows)["categories_NC"], expected)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

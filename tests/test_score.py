@@ -72,7 +72,7 @@ def ready(kept: tuple[Shop, Prepared], tmp_path_factory: pytest.TempPathFactory)
             features=prepared.features,
             model=Xgboost(num_rounds=4, max_depth=3).train(prepared.training_data(), PlainLoop()),
             target=prepared.target,
-            examples=prepared.joined("train", 32).select(list(prepared.inputs.columns)),
+            examples=prepared.joined.head("train", 32).select(list(prepared.inputs.columns)),
             threshold=0.5 if kind == "binary" else None,
         )
         model = saved(bundle, tmp_path_factory.mktemp("bundles") / kind)

@@ -8,14 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from raypipe.features import FitState, fit_chunk
-from raypipe.features._calendar import Calendar
 from raypipe.features._categories import MAX_ONE_HOT, Known
 from raypipe.features._counts import MAX_DISTINCT
-from raypipe.features._lists import MultiHot, Vector
+from raypipe.features._lists import MultiHot
 from raypipe.features._protocols import Labels, Spec, State
 from raypipe.features._quantiles import MAX_EXACT_VALUES
 from raypipe.features._targets import TargetSums
-from raypipe.features._treatment import NumberState, Treatment
+from raypipe.features._treatment import NumberState
 from raypipe.ingest._ingest import ROWS_PER_PART
 from raypipe.prepare._folds import Folding
 from raypipe.prepare._plan import Plan
@@ -157,7 +156,7 @@ def _feature_cost(plan: Plan, name: str, state: FitState, size: _Size) -> Featur
         kind=spec.kind,
         columns=plan.features.raw_columns_of(name),
         keeps="; ".join(keeps) or "nothing",
-        outputs=len(spec.names_of(name)) * _num_columns(spec),
+        outputs=_num_outputs(name, spec),
         worker_bytes=sum(_bytes(one, distinct.worker, plan) for one in states),
         driver_bytes=sum(_bytes(one, distinct.driver, plan) for one in states),
     )
@@ -170,17 +169,11 @@ def _distinct(spec: Spec, size: _Size) -> _Distinct:
     return _Distinct(worker=min(size.part, MAX_DISTINCT), driver=min(size.all, MAX_DISTINCT))
 
 
-def _num_columns(spec: Spec) -> int:
-    """Most columns that each output of a feature has."""
-    if isinstance(spec, Known):
-        return min(spec.limit, MAX_ONE_HOT) if spec.encode == "one_hot" else 1
-    if isinstance(spec, MultiHot):
-        return spec.max_size
-    if isinstance(spec, Vector):
-        return spec.size
-    if isinstance(spec, Calendar):
-        return 2 if spec.as_ == "cyclic" else 1
-    return 2 if isinstance(spec, Treatment) and spec.indicator else 1
+def _num_outputs(name: str, spec: Spec) -> int:
+    """Most columns that a feature gives."""
+    if isinstance(spec, Known) and spec.encode == "one_hot":
+        return len(spec.names_of(name)) * min(spec.limit, MAX_ONE_HOT)
+    return spec.max_size if isinstance(spec, MultiHot) else len(spec.outputs_of(name))
 
 
 def _kept(state: State, partitions: int) -> str:

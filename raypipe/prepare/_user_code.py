@@ -5,6 +5,7 @@ from typing import Any
 
 from raypipe.bundle import find_needs
 from raypipe.core.digest import digest_json, user_modules
+from raypipe.core.errors import BundleError, ConfigError
 
 
 def digest_modules(modules: Iterable[str]) -> dict[str, str]:
@@ -14,14 +15,17 @@ def digest_modules(modules: Iterable[str]) -> dict[str, str]:
     installed packages the version counts.
 
     Raises:
-        BundleError: when a module has no source file.
+        ConfigError: when a module has no source file.
     """
     names = sorted(set(modules))
     if not names:
         return {}
-    needs = find_needs(names, "the user's own code")
+    try:
+        needs = find_needs(names, "")
+    except BundleError as error:
+        raise ConfigError([error.problem]) from error
     versions = [[need.package, need.version] for need in needs.requires]
-    return {**{code.import_path: code.sha256 for code in needs.code}, "packages of your code": digest_json(versions)}
+    return {**{code.import_path: code.sha256 for code in needs.code}, "imported packages": digest_json(versions)}
 
 
 def digest_own_parts(settings: Any) -> dict[str, str]:
