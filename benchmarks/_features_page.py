@@ -32,13 +32,14 @@ OURS, THEIRS, TEXT = "#2f81f7", "#8b949e", "#7d8590"
 
 INTRODUCTION = """# The feature engine, measured
 
-Written by `make bench`. The work: impute means, scale 13 log-normal numbers (10 % null) to float32 and index 26 string
-categories (zipf, cardinalities 3 to 100,000, 5 % null) to int32 with one index for unknown values; fit, then transform,
-written to uncompressed Parquet without statistics. The data have a seed (`benchmarks/features_data.py`): 8 Snappy files of
-one row group each. Each way is the fastest of those tried with its library (`benchmarks/features_ways.py` says which), runs in a process
-of its own, on all cores, warmed up with fewer rows (against Polars: with as many), and before any timing all
-ways must give the same values. Ratios are medians of interleaved rounds, with the lowest and the highest. Memory is the
-peak proportional set size of driver, workers and object store, less the same processes idle and warm.
+Written by `make bench`. The work: impute means, scale 13 log-normal numbers (10 % null) to float32 and index 26
+string categories (zipf, cardinalities 3 to 100,000, 5 % null) to int32 with one index for unknown values; fit, then
+transform, written to uncompressed Parquet without statistics. The data have a seed (`benchmarks/features_data.py`): 8
+Snappy files of one row group each. Each way is the fastest of those tried with its library
+(`benchmarks/features_ways.py` says which), runs in a process of its own, on all cores, warmed up with fewer rows
+(against Polars: with as many), and before any timing all ways must give the same values. Ratios are medians of
+interleaved rounds, with the lowest and the highest. Memory is the peak proportional set size of driver, workers and
+object store, less the same processes idle and warm.
 
 ![Seconds, memory and one row](../docs/images/features.svg)
 """

@@ -137,7 +137,7 @@ class Cross(Known):
     """The combination of several columns as one category, such as carrier and airport; null where one of them is null.
 
     Attributes:
-        columns: The columns; a combination is their texts joined by " | ".
+        columns: The columns; a combination is their texts joined by " | ", a bar or backslash within them escaped.
     """
 
     needs_labels: ClassVar[bool] = False

@@ -18,12 +18,11 @@ from raypipe.contract import Contract
 from raypipe.core.rows import RowCounts
 from raypipe.core.storage import join, read_bytes, read_json, write_json
 from raypipe.core.tensors import LabelledTensors, Target, TrainingData
-from raypipe.features import FittedFeatures
+from raypipe.features import ARROW_FILE, JSON_FILE, FittedFeatures
 from raypipe.prepare._joined import Joined, read_manifest
 from raypipe.prepare._use import in_use, mark_used
 
 MANIFEST, EXAMPLES, PROFILE, MODELS = "prepared.json", "examples.arrow", "profile.json", "models"
-FEATURE_FILES = ("features.json", "features.arrow")
 FORMAT = 1
 NUM_EXAMPLES = 256
 
@@ -165,7 +164,7 @@ class Prepared:
 
 
 def _features(uri: str, allowed: Sequence[str]) -> FittedFeatures:
-    files = {name: read_bytes(join(uri, name)) for name in FEATURE_FILES}
+    files = {name: read_bytes(join(uri, name)) for name in (JSON_FILE, ARROW_FILE)}
     return FittedFeatures.from_files(files, allowed=allowed)
 
 
