@@ -91,7 +91,7 @@ class CategoryBlock:
         arrays = [category.source.array(cells) for category in self._categories]
         if cells.num_rows > FEW_ROWS or any(isinstance(values, pa.DictionaryArray) for values in arrays):
             for category, values, place in zip(self._categories, arrays, self._places, strict=True):
-                out_CN[place] = category.vocabulary.index_of(values)
+                category.vocabulary.index_of(values, out_CN[place])
             return
         index_of = [category.vocabulary.lookup.get for category in self._categories]
         indices = chain.from_iterable(map(get, v.to_pylist(), repeat(0)) for get, v in zip(index_of, arrays, strict=True))

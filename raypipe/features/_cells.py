@@ -1,5 +1,6 @@
 """The columns back end's view of a table: each raw and derived column decoded once, in the form that features need."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -173,7 +174,7 @@ def _is_untyped_list(found: pa.DataType) -> bool:
 def to_numbers(cells: pa.Array) -> NDArray[np.float64]:
     """float64 of numbers and booleans, NaN for null; without a copy where there is no null."""
     cells = cells if cells.type == pa.float64() else pc.cast(cells, pa.float64(), safe=False)
-    values: NDArray[np.float64] = cells.to_numpy(zero_copy_only=False)
+    values: NDArray[np.float64] = (pc.fill_null(cells, math.nan) if cells.null_count else cells).to_numpy()
     return values
 
 

@@ -29,15 +29,13 @@ class Coded:
     """A column as places in its distinct values; place D stands for null."""
 
     values: pa.Array
-    place_N: NDArray[np.int64]
+    place_N: NDArray[np.integer]
 
     @classmethod
     def of(cls, cells: pa.Array) -> "Coded":
         """Codes of a column, dictionary-encoded or not; a dictionary may hold unused values, nulls, and a value twice."""
         coded = cells if pt.is_dictionary(cells.type) else cells.dictionary_encode()
-        values, codes = coded.dictionary, pc.cast(coded.indices, pa.int64())
-        num_values = len(values)
-        place_N = (pc.fill_null(codes, num_values) if codes.null_count else codes).to_numpy()
+        values, place_N = coded.dictionary, _codes(coded)
         if not values.null_count:
             return cls(values=values, place_N=place_N)
         is_valid_D = values.is_valid().to_numpy(zero_copy_only=False)
@@ -188,11 +186,14 @@ class Vocabulary:
         """Index of each value, as the row back end looks it up; made when first asked for."""
         return dict(zip(self.values.to_pylist(), range(1, len(self) + 1), strict=True))
 
-    def index_of(self, cells: pa.Array) -> NDArray[np.int32]:
-        """Index of each cell of a column of this kind, looked up once per distinct value."""
-        if isinstance(cells, pa.DictionaryArray):
-            return self._of_few(cells) if len(cells) <= FEW_ROWS else self._of_coded(cells)
-        return self._looked_up(cells) if len(cells) <= FEW_ROWS else self._of_coded(cells.dictionary_encode())
+    def index_of(self, cells: pa.Array, out: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
+        """Index of each cell of a column of this kind, looked up once per distinct value; in `out` where it is given."""
+        if len(cells) > FEW_ROWS:
+            return self._of_coded(cells if isinstance(cells, pa.DictionaryArray) else cells.dictionary_encode(), out)
+        found = self._of_few(cells) if isinstance(cells, pa.DictionaryArray) else self._looked_up(cells)
+        if out is not None:
+            out[:] = found
+        return found
 
     def to_plain(self) -> dict[str, Any]:
         """JSON scalars, an Arrow array and an int64 array."""
@@ -209,13 +210,11 @@ class Vocabulary:
         index_D = [self.lookup.get(value, 0) for value in coded.dictionary.to_pylist()]
         return np.array([0 if code is None else index_D[code] for code in coded.indices.to_pylist()], np.int32)
 
-    def _of_coded(self, coded: pa.DictionaryArray) -> NDArray[np.int32]:
-        num_values, codes = len(coded.dictionary), coded.indices
+    def _of_coded(self, coded: pa.DictionaryArray, out: NDArray[np.int32] | None) -> NDArray[np.int32]:
+        num_values = len(coded.dictionary)
         index_D = np.zeros(num_values + 1, np.int32)
         index_D[:num_values] = self._of_distinct(coded.dictionary)
-        if codes.null_count:
-            codes = pc.fill_null(pc.cast(codes, pa.int64()), num_values)
-        index_N: NDArray[np.int32] = index_D.take(codes.to_numpy())
+        index_N: NDArray[np.int32] = index_D.take(_codes(coded), out=out, mode="clip")  # "raise" would copy once more
         return index_N
 
     def _of_distinct(self, values: pa.Array) -> NDArray[np.int32]:
@@ -227,6 +226,15 @@ class Vocabulary:
 
     def _looked_up(self, cells: pa.Array) -> NDArray[np.int32]:
         return np.fromiter(map(self.lookup.get, cells.to_pylist(), repeat(0)), np.int32, len(cells))  # type: ignore[arg-type]
+
+
+def _codes(coded: pa.DictionaryArray) -> NDArray[np.integer]:
+    """The place of each cell in the dictionary; the number of values for null."""
+    codes = coded.indices if coded.indices.type == pa.int32() else pc.cast(coded.indices, pa.int64())
+    if codes.null_count:
+        codes = pc.fill_null(codes, pa.scalar(len(coded.dictionary), codes.type))
+    place_N: NDArray[np.integer] = codes.to_numpy()
+    return place_N
 
 
 def category_kind(found: pa.DataType) -> CategoryKind:
