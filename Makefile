@@ -31,9 +31,12 @@ demo: install  ## The whole pipeline on 336,776 real flights (KEEP=1 keeps the e
 serve: install  ## Start the champion's endpoint again and stay with it
 	@$(JOB) jobs/deploy.py experiment=flights serving.port=$(PORT) deploy.keep=true
 
-test: install  ## The test suite, in less than ten minutes; prints the ten slowest
-	$(BIN)/python -m pytest -m "not cluster"
-	$(BIN)/python -m pytest -m cluster
+test: install  ## The test suite, in less than ten minutes; tests without Ray run beside those that start their own cluster
+	@$(BIN)/python -m pytest -m "not ray and not cluster" > .stamps/test.log 2>&1 & beside=$$!; \
+	$(BIN)/python -m pytest -m cluster; alone=$$?; \
+	wait $$beside; without=$$?; cat .stamps/test.log; \
+	$(BIN)/python -m pytest -m "ray and not cluster"; shared=$$?; \
+	test "$$alone $$without $$shared" = "0 0 0"
 
 check: install  ## Lint, format, types, import layers, generated docs; changes nothing
 	$(BIN)/ruff check .

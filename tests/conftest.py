@@ -18,6 +18,14 @@ hypothesis.settings.register_profile("raypipe", deadline=None)  # machines of di
 hypothesis.settings.load_profile("raypipe")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the shared cluster are marked `ray` by the fixture that they use."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "ray_cluster" in item.fixturenames:
+            item.add_marker(pytest.mark.ray)
+
+
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
     return Storage(root=str(tmp_path / "root"))

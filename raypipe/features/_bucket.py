@@ -13,7 +13,7 @@ from raypipe.core.errors import FeatureError
 from raypipe.features._cells import Cells
 from raypipe.features._columns import Columns, Names
 from raypipe.features._kinds import NUMERIC, Kind, need_kind
-from raypipe.features._protocols import FittedOutput, Labels, State, TensorName
+from raypipe.features._protocols import FittedOutput, Labels, OfSource, State, TensorName
 from raypipe.features._rowcode import RowCode
 from raypipe.features._sources import ColumnSource, NumberSource
 from raypipe.features._treatment import NumberState, Treatment, check_moments
@@ -90,7 +90,7 @@ class Bucket(Columns):
 
 
 @config
-class FittedBucket:
+class FittedBucket(OfSource):
     """A column of ``categories_NC``: 1 + the number of edges that are not above the value; 0 for missing."""
 
     kind: Literal["bucket"] = "bucket"
@@ -100,19 +100,9 @@ class FittedBucket:
     edges: tuple[float, ...]
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """One name."""
-        return (self.name,)
-
-    @property
     def cardinalities(self) -> tuple[int, ...]:
         """Number of indices, 0 included."""
         return (len(self.edges) + 2,)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Those of the source."""
-        return self.source.columns
 
     @property
     def statistics(self) -> str:

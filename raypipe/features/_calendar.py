@@ -13,7 +13,7 @@ from raypipe.core.instants import Zone
 from raypipe.core.zones import FIRST_AND_LAST, CalendarPart
 from raypipe.features._cells import Cells
 from raypipe.features._kinds import Kind, need_kind
-from raypipe.features._protocols import FittedOutput, Labels, State, TensorName
+from raypipe.features._protocols import FittedOutput, Labels, OfSource, State, TensorName
 from raypipe.features._rowcode import RowCode
 from raypipe.features._sources import PartSource
 from raypipe.features._treatment import NumberState, Treatment, solve_number
@@ -97,7 +97,7 @@ class Calendar:
 
 
 @config
-class FittedPart:
+class FittedPart(OfSource):
     """A column of ``categories_NC``: the part counted from 1; 0 for null."""
 
     kind: Literal["part"] = "part"
@@ -106,20 +106,10 @@ class FittedPart:
     source: PartSource
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """One name."""
-        return (self.name,)
-
-    @property
     def cardinalities(self) -> tuple[int, ...]:
         """Number of indices, 0 included."""
         first, last = FIRST_AND_LAST[self.source.part]
         return (last - first + 2,)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The column."""
-        return self.source.columns
 
     @property
     def statistics(self) -> str:
@@ -138,7 +128,7 @@ class FittedPart:
 
 
 @config
-class FittedCyclic:
+class FittedCyclic(OfSource):
     """Two columns of ``numbers_NF``: sine and cosine of the part on its circle, NaN for null; from one table of values."""
 
     kind: Literal["cyclic"] = "cyclic"
@@ -150,11 +140,6 @@ class FittedCyclic:
     def names(self) -> tuple[str, ...]:
         """NAME_sin and NAME_cos."""
         return (f"{self.name}_sin", f"{self.name}_cos")
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The column."""
-        return self.source.columns
 
     @property
     def statistics(self) -> str:

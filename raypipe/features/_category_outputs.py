@@ -13,23 +13,18 @@ from raypipe.core.config import config
 from raypipe.features._cells import Cells, is_null
 from raypipe.features._counts import FEW_ROWS, Vocabulary
 from raypipe.features._hashing import buckets, hash_columns, hash_value
-from raypipe.features._protocols import TensorName
+from raypipe.features._protocols import OfSource, TensorName
 from raypipe.features._rowcode import RowCode
 from raypipe.features._sources import ValueSource
 
 
 @config
-class _FittedVocabulary:
+class _FittedVocabulary(OfSource):
     """What outputs with a vocabulary share."""
 
     name: str
     source: ValueSource
     vocabulary: InstanceOf[Vocabulary]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Those of the source."""
-        return self.source.columns
 
     @property
     def known(self) -> str:
@@ -51,11 +46,6 @@ class FittedCategory(_FittedVocabulary):
 
     kind: Literal["category"] = "category"
     tensor: ClassVar[TensorName] = "categories_NC"
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """One name."""
-        return (self.name,)
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
@@ -138,11 +128,6 @@ class FittedFrequency(_FittedVocabulary):
     tensor: ClassVar[TensorName] = "numbers_NF"
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """One name."""
-        return (self.name,)
-
-    @property
     def statistics(self) -> str:
         """For a report."""
         return f"share of training rows with the value of {self.source}, of {self.known}; unknown -> 0"
@@ -166,7 +151,7 @@ class FittedFrequency(_FittedVocabulary):
 
 
 @config
-class FittedHash:
+class FittedHash(OfSource):
     """A column of ``categories_NC``: 1 + hash modulo `buckets`; 0 for null."""
 
     kind: Literal["hash"] = "hash"
@@ -175,16 +160,6 @@ class FittedHash:
     source: ValueSource
     buckets: int
     seed: int
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """One name."""
-        return (self.name,)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Those of the source."""
-        return self.source.columns
 
     @property
     def cardinalities(self) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from raypipe.core.config import config
 from raypipe.features._cells import Cells
-from raypipe.features._protocols import TensorName
+from raypipe.features._protocols import OfSource, TensorName
 from raypipe.features._rowcode import RowCode
 from raypipe.features._sources import NumberSource
 
@@ -17,7 +17,7 @@ _TILE = 8192  # rows at a time: 13 columns of float64 stay in a core's cache
 
 
 @config
-class FittedNumber:
+class FittedNumber(OfSource):
     """A column of ``numbers_NF``: float32 of (x - shift) / scale, computed in float64."""
 
     kind: Literal["number"] = "number"
@@ -34,16 +34,6 @@ class FittedNumber:
     missing: int
     min: float
     max: float
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """One name."""
-        return (self.name,)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Those of the source."""
-        return self.source.columns
 
     @property
     def statistics(self) -> str:
@@ -78,7 +68,7 @@ class FittedNumber:
 
 
 @config
-class FittedIndicator:
+class FittedIndicator(OfSource):
     """A column of ``numbers_NF``: 1 where the value is missing, else 0."""
 
     kind: Literal["indicator"] = "indicator"
@@ -86,16 +76,6 @@ class FittedIndicator:
     name: str
     source: NumberSource
     log1p: bool = False
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """One name."""
-        return (self.name,)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Those of the source."""
-        return self.source.columns
 
     @property
     def statistics(self) -> str:

@@ -103,3 +103,21 @@ class FittedOutput(Protocol):
 
     def emit(self, code: RowCode) -> list[str]:
         """Row back end: one expression for each name."""
+
+
+class OfSource:
+    """What most fitted outputs say of themselves: one column with the output's name, from the columns of its source."""
+
+    name: str
+    source: Any
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name."""
+        return (self.name,)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of the source."""
+        columns: tuple[str, ...] = self.source.columns
+        return columns

@@ -13,7 +13,7 @@ from raypipe.features._cells import Cells
 from raypipe.features._columns import Columns, Names
 from raypipe.features._counts import Vocabulary
 from raypipe.features._kinds import CATEGORICAL, Kind, need_kind
-from raypipe.features._protocols import FittedOutput, Labels, State, TensorName
+from raypipe.features._protocols import FittedOutput, Labels, OfSource, State, TensorName
 from raypipe.features._rowcode import RowCode
 from raypipe.features._sources import ColumnSource, ValueSource
 from raypipe.features._targets import TargetEncoding, TargetSums
@@ -72,7 +72,7 @@ class Target(Columns):
 
 
 @config
-class FittedTarget:
+class FittedTarget(OfSource):
     """A column of ``numbers_NF``: the smoothed mean label of the value.
 
     `means_D` holds the prior first, for unknown and null, then the encoding of each known value.
@@ -90,16 +90,6 @@ class FittedTarget:
             return NotImplemented
         same = (self.name, self.source, self.vocabulary) == (other.name, other.source, other.vocabulary)
         return same and np.array_equal(self.means_D, other.means_D)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """One name."""
-        return (self.name,)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Those of the source."""
-        return self.source.columns
 
     @property
     def statistics(self) -> str:
