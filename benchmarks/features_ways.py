@@ -45,25 +45,16 @@ class Way(Protocol):
 
 
 class RayChain:
-    """Ray's preprocessors on `ray.data.read_parquet`.
+    """Ray's preprocessors on `ray.data.read_parquet`, as Ray documents them.
 
     Ray's indices are int64 and its numbers float64: the cast runs in the same tasks as the transformation. Ray starts with
-    its own defaults, its object store (a third of the memory) among them. Tried: reading anew for each stage
-    (1.4x); the rows in the object store (taken: fastest).
+    its own defaults, its object store (a third of the memory) among them.
     """
 
     _chain: Any
-    _rows: Any
 
     def start(self, object_store_gib: float) -> None:  # noqa: ARG002  # Ray's default is larger
-        import logging
-
-        import ray.data
-
-        ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING, log_to_driver=False)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.execution_options.preserve_order = True  # as the others do; as fast
+        _ray()
 
     def fit(self, files: Sequence[Path]) -> None:
         from ray.data.preprocessors import Chain, OrdinalEncoder, SimpleImputer, StandardScaler
@@ -74,11 +65,25 @@ class RayChain:
             SimpleImputer(CATEGORIES, strategy="constant", fill_value="missing"),
             OrdinalEncoder(CATEGORIES),
         )
-        self._rows = _read(files).materialize()
-        self._chain.fit(self._rows)
+        self._chain.fit(self._rows(files))
 
-    def transform(self, files: Sequence[Path], out: Path) -> None:  # noqa: ARG002  # the rows are still there
-        self._chain.transform(self._rows).map_batches(_cast, batch_format="pyarrow").write_parquet(str(out), **WRITE)
+    def transform(self, files: Sequence[Path], out: Path) -> None:
+        self._chain.transform(self._rows(files)).map_batches(_cast, batch_format="pyarrow").write_parquet(str(out), **WRITE)
+
+    def _rows(self, files: Sequence[Path]) -> Any:
+        """Read anew for each stage."""
+        return _read(files)
+
+
+class RayChainInMemory(RayChain):
+    """The same on rows that are all in the object store: read once, where they fit."""
+
+    _kept: Any = None
+
+    def _rows(self, files: Sequence[Path]) -> Any:
+        if self._kept is None or self._kept[0] != files:
+            self._kept = (files, _read(files).materialize())
+        return self._kept[1]
 
 
 class Sklearn:
@@ -190,12 +195,12 @@ class Files:
 
 
 class AnyDataset:
-    """raypipe over a Ray Dataset whose blocks hold the rows, as from any source."""
+    """raypipe over a Ray Dataset whose blocks hold the rows, as from any source; started and read as Ray's preprocessors."""
 
     fitted: "FittedFeatures"
 
-    def start(self, object_store_gib: float) -> None:
-        _cluster(object_store_gib)
+    def start(self, object_store_gib: float) -> None:  # noqa: ARG002  # Ray's default is larger
+        _ray()
 
     def fit(self, files: Sequence[Path]) -> None:
         from raypipe.prepare import fit_dataset
@@ -215,11 +220,23 @@ def feature_set() -> "FeatureSet":
 
 WAYS: dict[str, type[Way]] = {
     "ray_chain": RayChain,
+    "ray_chain_in_memory": RayChainInMemory,
     "sklearn": Sklearn,
     "polars": Polars,
     "raypipe": Files,
     "raypipe_dataset": AnyDataset,
 }
+
+
+def _ray() -> None:
+    import logging
+
+    import ray.data
+
+    ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING, log_to_driver=False)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True  # as the others do; as fast
 
 
 def _cluster(object_store_gib: float) -> None:
