@@ -93,10 +93,11 @@ def chain(size: Size) -> Sequence[Figure]:
 
 
 def sklearn(size: Size) -> Sequence[Figure]:
-    """Against scikit-learn's ColumnTransformer."""
+    """Against scikit-learn's ColumnTransformer; both are warmed up with as many rows."""
     same(size)
-    found = rounds(["raypipe", "sklearn"], size.work, num=size.rounds)
-    compared = _Compared(bench="features_sklearn", work=size.work, found=found)
+    work = replace(size.work, warm_rows=size.rows)
+    found = rounds(["raypipe", "sklearn"], work, num=size.rounds)
+    compared = _Compared(bench="features_sklearn", work=work, found=found)
     return [compared.faster("features_vs_sklearn", ours="raypipe", theirs="sklearn", goal=20, extra={})]
 
 

@@ -35,11 +35,12 @@ INTRODUCTION = """# The feature engine, measured
 Written by `make bench`. The work: impute means, scale 13 log-normal numbers (10 % null) to float32 and index 26
 string categories (zipf, cardinalities 3 to 100,000, 5 % null) to int32 with one index for unknown values; fit, then
 transform, written to uncompressed Parquet without statistics. The data have a seed (`benchmarks/features_data.py`): 8
-Snappy files of one row group each. Each way is the fastest of those tried with its library
-(`benchmarks/features_ways.py` says which), runs in a process of its own, on all cores, warmed up with fewer rows
-(against Polars: with as many), and before any timing all ways must give the same values. Ratios are medians of
-interleaved rounds, with the lowest and the highest. Memory is the peak proportional set size of driver, workers and
-object store, less the same processes idle and warm.
+Snappy files of one row group each. Ray's preprocessors run as Ray documents them, and once more on rows that are all
+in memory (`ray_chain_in_memory_s`); each other way is the fastest of those tried with its library
+(`benchmarks/features_ways.py` says which). Each runs in a process of its own, on all cores, warmed up with fewer rows
+(against Polars and scikit-learn: with as many), and before any timing all ways must give the same values. Ratios are
+medians of interleaved rounds, with the lowest and the highest. Memory is the peak proportional set size of driver,
+workers and object store, less the same processes idle and warm.
 
 ![Seconds, memory and one row](../docs/images/features.svg)
 """
