@@ -154,6 +154,19 @@ def test_partitions_give_what_one_pass_gives_and_leave_nothing_behind(folder: Pa
     assert not list(scratch.rglob("*.*"))
 
 
+def test_a_fit_that_fails_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
+    data, scratch = tmp_path / "data", tmp_path / "scratch"
+    data.mkdir()
+    rows = pq.read_table(folder / "0.parquet")
+    for name, value in (("0", 1), ("1", 2**63)):
+        pq.write_table(rows.append_column("big", pa.array([value] * rows.num_rows, pa.uint64())), data / f"{name}.parquet")
+    shop = {"kind": "category", "columns": ["shop"], "partitions": 3}
+    features = FeatureSet(features={"shop": shop, "big": {"kind": "number"}})
+    with pytest.raises(FeatureError, match="holds a value out of the range of int64"):
+        fit_files(features, [str(data)], scratch=str(scratch))
+    assert not list(scratch.rglob("*"))
+
+
 def test_pieces_are_runs_of_row_groups_and_a_chunk_is_never_larger_than_its_bound(tmp_path: Path) -> None:
     path, num = tmp_path / "a.parquet", 2 * CHUNK_ROWS + 10
     pq.write_table(pa.table({"x": np.arange(num)}), path, row_group_size=100_000)

@@ -43,8 +43,9 @@ def fit_dataset(features: FeatureSet, dataset: "ray.data.Dataset", *, scratch: s
         features.check(known.base_schema)
         dataset = dataset.select_columns(list(features.input_columns))
     blocks: list[_Block] = []
-    state = merge_states(_states(fitting, dataset, blocks))
-    return solve(features, fitting.finish(state, [block.name for block in blocks]), blocks[0].schema).features
+    with fitting.cleared():
+        state = merge_states(_states(fitting, dataset, blocks))
+        return solve(features, fitting.finish(state, [block.name for block in blocks]), blocks[0].schema).features
 
 
 @dataclass(frozen=True, kw_only=True)

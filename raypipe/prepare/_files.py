@@ -38,9 +38,10 @@ def fit_files(features: FeatureSet, uris: Sequence[str], *, scratch: str | None 
     features.check(found.schema)
     found.check(features.input_columns)
     work = list(enumerate(found.pieces))
-    states = merge_states(map_fragments(_FitFragment(fitting=fitting), work, title="fit"))
-    chunks = [chunk for i, piece in work for chunk in _chunks(i, piece)]
-    return solve(features, fitting.finish(states, chunks), found.schema).features
+    with fitting.cleared():
+        states = merge_states(map_fragments(_FitFragment(fitting=fitting), work, title="fit"))
+        chunks = [chunk for i, piece in work for chunk in _chunks(i, piece)]
+        return solve(features, fitting.finish(states, chunks), found.schema).features
 
 
 def transform_files(fitted: FittedFeatures, uris: Sequence[str], out_uri: str) -> list[str]:

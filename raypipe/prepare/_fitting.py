@@ -1,6 +1,7 @@
 """Fitting in chunks: what a worker does with the rows of one, and what the driver makes of all states."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -48,6 +49,14 @@ class Fitting:
         """
         if not self.features.partitioned:
             return state
-        finished = second_pass(self.features, state, uri=self.aside, chunks=chunks)
-        remove(self.aside)
-        return finished
+        with self.cleared():
+            return second_pass(self.features, state, uri=self.aside, chunks=chunks)
+
+    @contextmanager
+    def cleared(self) -> Iterator[None]:
+        """What was put aside is gone at the end, also of a fit that failed."""
+        try:
+            yield
+        finally:
+            if self.features.partitioned:
+                remove(self.aside)
