@@ -193,7 +193,7 @@ def test_nothing_runs_any_more_after_an_error(tmp_path: Path) -> None:
             while not (tmp_path / "1").exists():
                 time.sleep(0.01)
             raise DuplicateKeys(*FACTS)
-        for _ in range(500):
+        for _ in range(100):
             (tmp_path / str(item)).write_text(str(time.time_ns()))
             time.sleep(0.01)
 
@@ -202,6 +202,17 @@ def test_nothing_runs_any_more_after_an_error(tmp_path: Path) -> None:
     written = {path.name: path.read_text() for path in tmp_path.iterdir()}
     time.sleep(0.3)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == written
+
+
+def test_a_call_that_ends_early_never_ends_the_driver(tmp_path: Path) -> None:
+    for _ in range(100):  # with ray.cancel the driver ended in one of them
+        results = map_fragments(refuse_one, [0, 2, 3, 4, 5, 6, 7, 8], title="t")
+        assert next(results) == 0
+        results.close()
+    begun = map_fragments(lambda n: (tmp_path / str(n)).touch() or time.sleep(0.2), list(range(8)), title="t")
+    next(begun)
+    begun.close()
+    assert len(list(tmp_path.iterdir())) <= 4  # the first one and those that ran with it; the others pass
 
 
 def test_a_call_from_a_full_placement_group_ends() -> None:
