@@ -16,13 +16,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from raypipe.core.errors import FeatureError
-from raypipe.features import _counts, _quantiles
-from raypipe.features._counts import CategoryCounts, Vocabulary
-from raypipe.features._moments import TILE_ROWS, Moments
+from raypipe.features import _quantiles
 from raypipe.features._partitions import join_partitions, partition, top
 from raypipe.features._protocols import Labels
 from raypipe.features._quantiles import MAX_EXACT_VALUES, ValueCounts
 from raypipe.features._targets import TargetSums
+from raypipe.profiles import _counts
+from raypipe.profiles._counts import CategoryCounts, Vocabulary
+from raypipe.profiles._moments import TILE_ROWS, Moments
 
 TINY = 5e-324
 HOSTILE = st.sampled_from([0.0, -0.0, TINY, -TINY, 1e-310, 1.0, -1.0, 1e16, 1e16 + 2, 1e150, -1e150, 3.5])
@@ -122,7 +123,7 @@ def test_a_fill_needs_no_second_pass(values: list[float | None], fill: float) ->
 
 BITS = """
 import numpy as np
-from raypipe.features._moments import Moments
+from raypipe.profiles._moments import Moments
 from raypipe.features._quantiles import ValueCounts
 rng = np.random.default_rng(5)
 x = rng.lognormal(0, 3, 150_001) * rng.choice([-1.0, 1.0], 150_001)

@@ -16,12 +16,12 @@ from raypipe.core.config import build
 from raypipe.core.errors import ConfigError, SourceError, StorageError
 from raypipe.core.storage import Storage
 from raypipe.features import FeatureSet
-from raypipe.features._profile import merge_profiles, profile_chunk
 from raypipe.joins import Joins
 from raypipe.prepare import JOINED_AT, JOINED_LABEL, Prepared, Task, make_plan, prepare, prepared_digest
 from raypipe.prepare._fits import Fits, fit_joined, fitting
 from raypipe.prepare._folds import Folding
 from raypipe.prepare._transform import Seen, TransformedPart
+from raypipe.profiles._profile import merge_profiles, profile_chunk
 from raypipe.split import SPLITS, HashSplit, Split
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]

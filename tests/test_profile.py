@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raypipe.core.errors import ConfigError
-from raypipe.features import _profile_details
-from raypipe.features._grids import MAX_BINS, EvenBins, LeadingBits
-from raypipe.features._kinds import ARROW, Kind
-from raypipe.features._profile import ColumnProfile, ColumnState, merge_profiles, profile_chunk
-from raypipe.features._profile_reports import SHARES, ListProfile, NumberProfile, TimeProfile, ValueProfile
+from raypipe.core.kinds import ARROW, Kind
+from raypipe.profiles import _details
+from raypipe.profiles._grids import MAX_BINS, EvenBins, LeadingBits
+from raypipe.profiles._profile import ColumnProfile, ColumnState, merge_profiles, profile_chunk
+from raypipe.profiles._reports import SHARES, ListProfile, NumberProfile, TimeProfile, ValueProfile
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 HOSTILE = st.sampled_from([0.0, 5e-324, -5e-324, 1e-310, 1.7e308, -1.7e308, 2.0**53, 1e9 + 0.25])
@@ -180,7 +180,7 @@ def test_few_values_are_counted_exactly_in_any_order(
 def test_many_values_are_counted_within_the_stated_error(values: list[str], cuts: list[int], limit: int) -> None:
     counts = Counter(values)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_profile_details, "MAX_KEPT", limit)
+        patch.setattr(_details, "MAX_KEPT", limit)
         found = ColumnState.merge(
             [ColumnState.of(pa.array(part, pa.string()), "string") for part in pieces(values, cuts)]
         ).profile()

@@ -3,12 +3,10 @@
 from raypipe.features._bucket import Bucket
 from raypipe.features._calendar import Calendar
 from raypipe.features._categories import Category, Cross, Hash
-from raypipe.features._counts import CategoryCounts, Vocabulary
 from raypipe.features._feature_set import FeatureSet, FeatureSpec
 from raypipe.features._fit import FitState, Fitted, fit_chunk, merge_states, solve
 from raypipe.features._fitted import ARROW_FILE, JSON_FILE, FittedFeatures, OutputDescription
 from raypipe.features._folds import FoldEncodings
-from raypipe.features._kinds import Kind, kinds_of
 from raypipe.features._lists import MultiHot, Vector
 from raypipe.features._numbers import Boolean, Elapsed, Number, Python
 from raypipe.features._partitions import PartitionTop, join_partitions, partition, top
@@ -23,7 +21,6 @@ __all__ = [
     "Bucket",
     "Calendar",
     "Category",
-    "CategoryCounts",
     "Cross",
     "Elapsed",
     "FeatureSet",
@@ -33,7 +30,6 @@ __all__ = [
     "FittedFeatures",
     "FoldEncodings",
     "Hash",
-    "Kind",
     "Labels",
     "MultiHot",
     "Number",
@@ -42,11 +38,9 @@ __all__ = [
     "Python",
     "Target",
     "Vector",
-    "Vocabulary",
     "fit_chunk",
     "from_sklearn",
     "join_partitions",
-    "kinds_of",
     "merge_states",
     "partition",
     "solve",

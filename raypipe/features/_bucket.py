@@ -10,9 +10,10 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from raypipe.core.config import config
 from raypipe.core.errors import FeatureError
+from raypipe.core.kinds import NUMERIC, Kind
 from raypipe.features._cells import Cells
 from raypipe.features._columns import Columns, Names
-from raypipe.features._kinds import NUMERIC, Kind, need_kind
+from raypipe.features._kinds import need_kind
 from raypipe.features._protocols import FittedOutput, Labels, OfSource, State, TensorName
 from raypipe.features._rowcode import RowCode
 from raypipe.features._sources import ColumnSource, NumberSource

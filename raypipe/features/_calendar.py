@@ -10,9 +10,10 @@ from pydantic import AliasChoices, Field, model_validator
 
 from raypipe.core.config import config
 from raypipe.core.instants import Zone
+from raypipe.core.kinds import Kind
 from raypipe.core.zones import FIRST_AND_LAST, CalendarPart
 from raypipe.features._cells import Cells
-from raypipe.features._kinds import Kind, need_kind
+from raypipe.features._kinds import need_kind
 from raypipe.features._protocols import FittedOutput, Labels, OfSource, State, TensorName
 from raypipe.features._rowcode import RowCode
 from raypipe.features._sources import PartSource

@@ -7,14 +7,15 @@ from pydantic import Field, model_validator
 
 from raypipe.core.config import config
 from raypipe.core.errors import FeatureError
+from raypipe.core.kinds import CATEGORICAL, Kind
 from raypipe.features._category_outputs import FittedCategory, FittedFrequency, FittedHash, FittedOneHot
 from raypipe.features._cells import Cells
 from raypipe.features._columns import Columns, Names
-from raypipe.features._counts import MAX_DISTINCT, CategoryCounts, Vocabulary
-from raypipe.features._kinds import CATEGORICAL, Kind, need_kind
+from raypipe.features._kinds import need_kind
 from raypipe.features._protocols import FittedOutput, Labels, State
 from raypipe.features._sources import ColumnSource, CrossSource, ValueSource
 from raypipe.features._threads import in_threads
+from raypipe.profiles import MAX_DISTINCT, CategoryCounts, Vocabulary
 
 Encode = Literal["index", "one_hot", "frequency"]
 MAX_ONE_HOT = 1000

@@ -11,11 +11,11 @@ from pydantic import InstanceOf
 
 from raypipe.core.config import config
 from raypipe.features._cells import Cells, is_null
-from raypipe.features._counts import FEW_ROWS, Vocabulary
 from raypipe.features._hashing import buckets, hash_columns, hash_value
 from raypipe.features._protocols import OfSource, TensorName
 from raypipe.features._rowcode import RowCode
 from raypipe.features._sources import ValueSource
+from raypipe.profiles import FEW_ROWS, Vocabulary
 
 
 @config

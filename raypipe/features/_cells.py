@@ -1,6 +1,5 @@
 """The columns back end's view of a table: each raw and derived column decoded once, in the form that features need."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -12,11 +11,10 @@ import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from raypipe.core.errors import FeatureError
+from raypipe.core.kinds import ARROW, LISTS, Kind, kind_of, to_numbers
 from raypipe.expressions import Expression
-from raypipe.features._kinds import ARROW, LISTS, Kind, kind_of
 
 T = TypeVar("T")
-_MANY_ROWS = 10_000  # from here on Arrow's kernel is faster than its conversion
 _TAKEN_FOR = {("int64", "float64"), ("list<int64>", "vector")}
 """Kinds of columns that are taken for another kind: whole numbers for decimal ones."""
 
@@ -170,15 +168,6 @@ def _rounded_down(cells: pa.Array, divisor: int) -> pa.Array:
 def _is_untyped_list(found: pa.DataType) -> bool:
     is_list = pt.is_list(found) or pt.is_large_list(found) or pt.is_fixed_size_list(found)
     return bool(is_list and pt.is_null(found.value_type))
-
-
-def to_numbers(cells: pa.Array) -> NDArray[np.float64]:
-    """float64 of numbers and booleans, NaN for null; without a copy where there is no null."""
-    cells = cells if cells.type == pa.float64() else pc.cast(cells, pa.float64(), safe=False)
-    if len(cells) > _MANY_ROWS and cells.null_count:
-        cells = pc.fill_null(cells, math.nan)
-    values: NDArray[np.float64] = cells.to_numpy(zero_copy_only=False)
-    return values
 
 
 def to_int64(cells: pa.Array, null: int) -> NDArray[np.int64]:

@@ -13,12 +13,12 @@ from pydantic import Field, TypeAdapter
 from raypipe.core.config import config
 from raypipe.core.digest import digest_json
 from raypipe.core.errors import ConfigError, FeatureError
+from raypipe.core.kinds import Kind, kinds_of
 from raypipe.core.naming import did_you_mean
 from raypipe.expressions import Expression, compile_expression
 from raypipe.features._bucket import Bucket
 from raypipe.features._calendar import Calendar
 from raypipe.features._categories import Category, Cross, Hash, Known
-from raypipe.features._kinds import Kind, kinds_of
 from raypipe.features._lists import MultiHot, Vector
 from raypipe.features._numbers import Boolean, Elapsed, Number, Python
 from raypipe.features._target import Target

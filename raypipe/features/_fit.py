@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from raypipe.core.errors import FeatureError
 from raypipe.features._cells import Cells
-from raypipe.features._counts import CategoryCounts, Vocabulary
 from raypipe.features._feature_set import FeatureSet
 from raypipe.features._fitted import AnyOutput, FittedFeatures
 from raypipe.features._folds import FoldEncodings
@@ -23,6 +22,7 @@ from raypipe.features._target import FittedTarget
 from raypipe.features._targets import TargetSums
 from raypipe.features._threads import in_threads
 from raypipe.features._treatment import NumberState
+from raypipe.profiles import CategoryCounts, Vocabulary
 
 _FORMAT = 1  # of `FitState.to_bytes`
 _TOGETHER = 8  # states that are merged at once: fewer would hash the same values again and again, more would hold memory

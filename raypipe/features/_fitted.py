@@ -13,20 +13,20 @@ from pydantic import Field
 
 from raypipe.core.config import build, config
 from raypipe.core.errors import BundleError
+from raypipe.core.kinds import ARROW, Kind
 from raypipe.core.tensors import Tensors, TensorSpecs
 from raypipe.features._bucket import FittedBucket
 from raypipe.features._calendar import FittedCyclic, FittedPart
 from raypipe.features._category_outputs import CategoryBlock, FittedCategory, FittedFrequency, FittedHash, FittedOneHot
 from raypipe.features._cells import Cells, Layouts
-from raypipe.features._counts import Vocabulary
 from raypipe.features._feature_set import FeatureSet
-from raypipe.features._kinds import ARROW, Kind
 from raypipe.features._lists import FittedMultiHot, FittedVector
 from raypipe.features._number_outputs import FittedIndicator, FittedNumber, NumberBlock
 from raypipe.features._plain import Packed, pack, unpack
 from raypipe.features._protocols import TensorName
 from raypipe.features._rowcode import Door, RowCode, RowFunction
 from raypipe.features._target import FittedTarget
+from raypipe.profiles import Vocabulary
 
 FORMAT = 2
 JSON_FILE, ARROW_FILE = "features.json", "features.arrow"

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from raypipe.core.config import config
 from raypipe.core.errors import FeatureError
-from raypipe.features._cells import Cells, to_numbers
-from raypipe.features._kinds import ARROW, Kind
+from raypipe.core.kinds import ARROW, Kind, to_numbers
+from raypipe.features._cells import Cells
 from raypipe.features._rowcode import RowCode
 
 

@@ -10,12 +10,13 @@ from pydantic import Field, InstanceOf
 
 from raypipe.core.config import config
 from raypipe.core.errors import FeatureError
+from raypipe.core.kinds import Kind, to_numbers
 from raypipe.features._categories import MAX_ONE_HOT, known_values
-from raypipe.features._cells import Cells, to_numbers
-from raypipe.features._counts import CategoryCounts, Vocabulary
-from raypipe.features._kinds import Kind, need_kind
+from raypipe.features._cells import Cells
+from raypipe.features._kinds import need_kind
 from raypipe.features._protocols import FittedOutput, Labels, State, TensorName
 from raypipe.features._rowcode import RowCode
+from raypipe.profiles import CategoryCounts, Vocabulary
 
 
 @config

@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from raypipe.features._counts import CategoryCounts, Vocabulary
 from raypipe.features._hashing import buckets, hash_columns
+from raypipe.profiles import CategoryCounts, Vocabulary
 
 _SEED = 0
 

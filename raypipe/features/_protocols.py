@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from raypipe.core.kinds import Kind
 from raypipe.features._cells import Cells
-from raypipe.features._kinds import Kind
 from raypipe.features._rowcode import RowCode
 
 TensorName = Literal["numbers_NF", "categories_NC"]

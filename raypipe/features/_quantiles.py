@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raypipe.features._moments import Moments
+from raypipe.profiles import Moments
 
 MAX_EXACT_VALUES = 100_000
 _BIN_SHIFT = 42  # leaves sign, 11 bits of exponent and 10 of the mantissa

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.core.errors import FeatureError
+from raypipe.core.kinds import Kind
 from raypipe.core.tensors import Tensors
 from raypipe.expressions import Expression
-from raypipe.features._kinds import Kind
 
 RowFunction = Callable[[Mapping[str, object]], Tensors]
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

@@ -15,18 +15,19 @@ import numpy as np
 import pyarrow as pa
 
 from raypipe.core.errors import FeatureError
+from raypipe.core.kinds import ARROW, CATEGORICAL, NUMERIC, Kind, kinds_of
 from raypipe.core.naming import did_you_mean
 from raypipe.features._bucket import Bucket, FittedBucket
 from raypipe.features._categories import Category
 from raypipe.features._category_outputs import FittedCategory, FittedOneHot
-from raypipe.features._counts import CategoryKind, Vocabulary
 from raypipe.features._feature_set import FeatureSet, FeatureSpec
 from raypipe.features._fitted import AnyOutput, FittedFeatures
-from raypipe.features._kinds import ARROW, CATEGORICAL, NUMERIC, Kind, kinds_of, need_kind
+from raypipe.features._kinds import need_kind
 from raypipe.features._number_outputs import FittedNumber
 from raypipe.features._numbers import Number
 from raypipe.features._sklearn_steps import Cell, applied, is_missing
 from raypipe.features._sources import ColumnSource
+from raypipe.profiles import CategoryKind, Vocabulary
 
 if TYPE_CHECKING:
     from sklearn.compose import ColumnTransformer

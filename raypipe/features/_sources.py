@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from raypipe.core.config import config
+from raypipe.core.kinds import Kind
 from raypipe.core.zones import CalendarPart, offsets, part_columns, part_function
 from raypipe.features._cells import Cells, to_int64
 from raypipe.features._function import FunctionSource
-from raypipe.features._kinds import Kind
 from raypipe.features._rowcode import RowCode
 
 Unit = Literal["seconds", "minutes", "hours", "days"]

@@ -9,14 +9,15 @@ from pydantic import Field, FiniteFloat, InstanceOf
 
 from raypipe.core.config import config
 from raypipe.core.errors import FeatureError
+from raypipe.core.kinds import CATEGORICAL, Kind
 from raypipe.features._cells import Cells
 from raypipe.features._columns import Columns, Names
-from raypipe.features._counts import Vocabulary
-from raypipe.features._kinds import CATEGORICAL, Kind, need_kind
+from raypipe.features._kinds import need_kind
 from raypipe.features._protocols import FittedOutput, Labels, OfSource, State, TensorName
 from raypipe.features._rowcode import RowCode
 from raypipe.features._sources import ColumnSource, ValueSource
 from raypipe.features._targets import TargetEncoding, TargetSums
+from raypipe.profiles import Vocabulary
 
 
 @config

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raypipe.features._counts import CategoryKind, Coded, Union, Vocabulary, as_kind, canonical_order, category_kind
 from raypipe.features._protocols import Labels
+from raypipe.profiles import CategoryKind, Coded, Union, Vocabulary, as_kind, canonical_order, category_kind
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,11 +14,11 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from raypipe.core.config import config
 from raypipe.core.errors import FeatureError
-from raypipe.features._moments import Moments
 from raypipe.features._number_outputs import FittedIndicator, FittedNumber, log1p_columns
 from raypipe.features._protocols import FittedOutput
 from raypipe.features._quantiles import ValueCounts
 from raypipe.features._sources import NumberSource
+from raypipe.profiles import Moments
 
 Share = Annotated[float, Field(ge=0, le=1)]
 MISSING = "_missing"

@@ -22,7 +22,8 @@ from raypipe.serve import prepare_environment
 from raypipe.tables import TableRef, Tables
 
 DATA, DRIVER = "Ray Data", "driver"
-_PREPARED_BY = ("contract", "core", "expressions", "features", "joins", "prepare", "split")
+_PREPARED_BY = ("contract", "core", "expressions", "features", "joins", "prepare", "profiles", "split")
+_EVALUATED_BY = ("bundle", "contract", "core", "evaluate", "expressions", "features", "models", "prepare", "profiles", "score")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +164,7 @@ def evaluate(session: Session, name: str, trained: TrainedBundle, prepared: Prep
     parts = fingerprint(
         settings=to_settings(session.run.evaluator),
         inputs={"bundle": trained.digest, "prepared": prepared.digest},
-        packages=("bundle", "contract", "core", "evaluate", "expressions", "features", "models", "prepare", "score"),
+        packages=_EVALUATED_BY,
     )
 
     def work() -> Mapping[str, Any]:

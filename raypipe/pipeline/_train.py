@@ -21,7 +21,7 @@ from raypipe.registry import start_run
 from raypipe.train import Trained, train_model
 
 _SHOWN_STEPS = 6
-_PACKAGES = ("bundle", "core", "evaluate", "features", "models", "prepare", "train")
+_PACKAGES = ("bundle", "core", "evaluate", "features", "models", "prepare", "profiles", "train")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from raypipe.features import FitState, fit_chunk
 from raypipe.features._categories import MAX_ONE_HOT, Known
-from raypipe.features._counts import MAX_DISTINCT
 from raypipe.features._lists import MultiHot
 from raypipe.features._protocols import Labels, Spec, State
 from raypipe.features._quantiles import MAX_EXACT_VALUES
@@ -18,6 +17,7 @@ from raypipe.features._treatment import NumberState
 from raypipe.ingest._ingest import ROWS_PER_PART
 from raypipe.prepare._folds import Folding
 from raypipe.prepare._plan import Plan
+from raypipe.profiles import MAX_DISTINCT
 from raypipe.tables import TableRef
 
 BOUNDS = (

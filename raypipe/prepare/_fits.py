@@ -19,7 +19,7 @@ from raypipe.prepare._joined import ASIDE, Joined, rows_uri
 from raypipe.prepare._parquet import read_rows
 from raypipe.prepare._user_code import digest_modules
 
-_CODE = ("core", "expressions", "features", "prepare")
+_CODE = ("core", "expressions", "features", "prepare", "profiles")
 
 
 def fitting(features: FeatureSet, uri: str, folding: Folding) -> Fitting:

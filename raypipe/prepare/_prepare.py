@@ -24,7 +24,7 @@ from raypipe.split import SPLITS
 from raypipe.tables import TableRef
 
 _JOIN_CODE = ("contract", "core", "expressions", "joins", "prepare", "split")
-_CODE = ("core", "expressions", "features", "prepare")
+_CODE = ("core", "expressions", "features", "prepare", "profiles")
 _SHOWN = 5
 
 

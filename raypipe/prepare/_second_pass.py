@@ -11,7 +11,8 @@ from itertools import groupby
 
 from raypipe.core.fragments import map_fragments
 from raypipe.core.storage import join, read_bytes, write_bytes
-from raypipe.features import CategoryCounts, FeatureSet, FitState, PartitionTop, join_partitions, partition, top
+from raypipe.features import FeatureSet, FitState, PartitionTop, join_partitions, partition, top
+from raypipe.profiles import CategoryCounts
 
 _TOGETHER = 8  # chunks whose counts are in memory at once, beside those of all before
 

@@ -13,12 +13,12 @@ from safetensors.numpy import save
 from raypipe.core.storage import write_bytes
 from raypipe.core.tensors import Target
 from raypipe.features import Fitted
-from raypipe.features._profile import ColumnState, merge_profiles, profile_chunk
 from raypipe.prepare._folds import Folding
 from raypipe.prepare._joined import JOINED_LABEL, rows_uri
 from raypipe.prepare._parquet import read_rows
 from raypipe.prepare._prepared import tensors_uri
 from raypipe.prepare._training import transform_training
+from raypipe.profiles import ColumnState, merge_profiles, profile_chunk
 
 _TOGETHER = 8
 """Profiles of parts that are merged at once, as states are."""

@@ -17,7 +17,7 @@ import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from raypipe.core.errors import FeatureError
-from raypipe.features._kinds import ARROW, CATEGORICAL, kind_of
+from raypipe.core.kinds import ARROW, CATEGORICAL, kind_of
 
 CategoryKind = Literal["string", "int64", "bool"]
 MAX_DISTINCT = 1_000_000

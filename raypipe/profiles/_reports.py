@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.core.config import config
-from raypipe.features._grids import counts_below, quantiles
-from raypipe.features._kinds import Kind
-from raypipe.features._profile_details import Detail, ListDetail, NumberDetail, TimeDetail, ValueDetail
+from raypipe.core.kinds import Kind
+from raypipe.profiles._details import Detail, ListDetail, NumberDetail, TimeDetail, ValueDetail
+from raypipe.profiles._grids import counts_below, quantiles
 
 SHARES = (0.0, 0.01, *(i / 20 for i in range(1, 20)), 0.99, 1.0)
 _INNER_BINS = 48

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raypipe.features._counts import CategoryCounts
-from raypipe.features._grids import EvenBins, LeadingBits
-from raypipe.features._moments import Moments
+from raypipe.profiles._counts import CategoryCounts
+from raypipe.profiles._grids import EvenBins, LeadingBits
+from raypipe.profiles._moments import Moments
 
 MAX_KEPT = 1000
 MAX_DAY_BINS = 64

@@ -15,10 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from raypipe.core.config import build
-from raypipe.features._cells import to_numbers
-from raypipe.features._kinds import ARROW, Kind
-from raypipe.features._profile_details import Detail, ListDetail, NumberDetail, TimeDetail, ValueDetail
-from raypipe.features._profile_reports import REPORTS, ListProfile, NumberProfile, Report, TimeProfile, ValueProfile, report
+from raypipe.core.kinds import ARROW, Kind, to_numbers
+from raypipe.profiles._details import Detail, ListDetail, NumberDetail, TimeDetail, ValueDetail
+from raypipe.profiles._reports import REPORTS, ListProfile, NumberProfile, Report, TimeProfile, ValueProfile, report
 
 _DETAILS: Mapping[type[Report], type[Detail]] = MappingProxyType(
     {NumberProfile: NumberDetail, ValueProfile: ValueDetail, TimeProfile: TimeDetail, ListProfile: ListDetail}

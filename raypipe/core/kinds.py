@@ -1,0 +1,80 @@
+"""Kinds of values: one name for the Arrow types that mean the same, in contracts, features and profiles."""
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+from numpy.typing import NDArray
+
+Kind = Literal["bool", "int64", "float64", "string", "date", "timestamp", "duration", "list<string>", "list<int64>", "vector"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+NUMERIC: tuple[Kind, ...] = ("float64", "int64", "bool")
+CATEGORICAL: tuple[Kind, ...] = ("string", "int64", "bool")
+LISTS: tuple[Kind, ...] = ("list<string>", "list<int64>", "vector")
+ARROW: Mapping[Kind, pa.DataType] = MappingProxyType(
+    {
+        "bool": pa.bool_(),
+        "int64": pa.int64(),
+        "float64": pa.float64(),
+        "string": pa.string(),
+        "date": pa.date32(),
+        "timestamp": pa.timestamp("us", "UTC"),
+        "duration": pa.duration("us"),
+        "list<string>": pa.list_(pa.string()),
+        "list<int64>": pa.list_(pa.int64()),
+        "vector": pa.list_(pa.float64()),
+    }
+)
+_MANY_ROWS = 10_000  # from here on Arrow's kernel is faster than its conversion
+_LISTS: Mapping[Kind, Kind] = MappingProxyType({"string": "list<string>", "int64": "list<int64>", "float64": "vector"})
+
+
+def kind_of(found: pa.DataType) -> Kind | None:
+    """The kind of an Arrow type, or None for a type of no kind."""
+    value = found.value_type if pt.is_dictionary(found) else found
+    for belongs, kind in _SCALARS:
+        if belongs(value):
+            return kind
+    if pt.is_list(value) or pt.is_large_list(value) or pt.is_fixed_size_list(value):
+        inner = kind_of(value.value_type)
+        return _LISTS.get(inner) if inner else None
+    return None
+
+
+def kinds_of(schema: pa.Schema) -> dict[str, Kind]:
+    """The kind of each column that has one."""
+    found = {field.name: kind_of(field.type) for field in schema}
+    return {name: kind for name, kind in found.items() if kind is not None}
+
+
+def to_numbers(cells: pa.Array) -> NDArray[np.float64]:
+    """float64 of numbers and booleans, NaN for null; without a copy where there is no null."""
+    cells = cells if cells.type == pa.float64() else pc.cast(cells, pa.float64(), safe=False)
+    if len(cells) > _MANY_ROWS and cells.null_count:
+        cells = pc.fill_null(cells, math.nan)
+    values: NDArray[np.float64] = cells.to_numpy(zero_copy_only=False)
+    return values
+
+
+def _is_text(found: pa.DataType) -> bool:
+    return bool(pt.is_string(found) or pt.is_large_string(found) or pt.is_string_view(found))
+
+
+def _is_instant(found: pa.DataType) -> bool:
+    return bool(pt.is_timestamp(found) and found.tz is not None)
+
+
+_SCALARS: tuple[tuple[Callable[[pa.DataType], bool], Kind], ...] = (
+    (pt.is_boolean, "bool"),
+    (pt.is_integer, "int64"),
+    (pt.is_floating, "float64"),
+    (_is_text, "string"),
+    (pt.is_date, "date"),
+    (_is_instant, "timestamp"),
+    (pt.is_duration, "duration"),
+)

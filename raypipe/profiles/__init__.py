@@ -1,0 +1,40 @@
+"""Profiles of columns: counts, moments and histograms that merge over chunks, and the small readable page they give."""
+
+from raypipe.profiles._counts import (
+    FEW_ROWS,
+    MAX_DISTINCT,
+    CategoryCounts,
+    CategoryKind,
+    Coded,
+    Union,
+    Vocabulary,
+    as_kind,
+    canonical_order,
+    category_kind,
+)
+from raypipe.profiles._moments import Moments
+from raypipe.profiles._profile import ColumnProfile, ColumnState, merge_profiles, profile_chunk
+from raypipe.profiles._reports import SHARES, ListProfile, NumberProfile, TimeProfile, ValueProfile
+
+__all__ = [
+    "CategoryCounts",
+    "CategoryKind",
+    "Coded",
+    "ColumnProfile",
+    "ColumnState",
+    "FEW_ROWS",
+    "ListProfile",
+    "MAX_DISTINCT",
+    "Moments",
+    "NumberProfile",
+    "SHARES",
+    "TimeProfile",
+    "Union",
+    "ValueProfile",
+    "Vocabulary",
+    "as_kind",
+    "canonical_order",
+    "category_kind",
+    "merge_profiles",
+    "profile_chunk",
+]
