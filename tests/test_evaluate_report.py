@@ -27,7 +27,7 @@ from raypipe.evaluate import (
     render_report,
     write_report,
 )
-from raypipe.evaluate._html import Html, figures_of, tag
+from raypipe.pages import Html, figures_of, tag
 
 NASTY = ("<script>alert(1)</script>", 'Gentoo "$x_{ & co', "_hidden")
 EVALUATOR = Evaluator(num_resamples=20, min_slice_rows=5)

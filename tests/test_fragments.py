@@ -17,7 +17,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raypipe.core.errors import DuplicateKeys, InputError, RaypipeError
-from raypipe.core.fragments import map_fragments, share
+from raypipe.core.fragments import Apart, map_fragments, share
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 FACTS = ("planes", ("tailnum",), 3, "tailnum=N1")
@@ -81,6 +81,18 @@ def test_shared_results_stay_in_the_object_store_for_other_tasks() -> None:
     assert list(map_fragments(lambda name: ray.get(refs[name]), ["b"], title="t")) == ["text"]
     assert ray.get(refs["a"]).num_rows == 2
     assert share({}) == {}
+
+
+def test_the_large_side_of_a_result_stays_in_the_object_store_for_other_tasks() -> None:
+    def halves(num: int) -> Any:
+        return num if num == 0 else Apart(value=f"{num} numbers", large=np.arange(num))
+
+    plain, first, second = map_fragments(halves, [0, 3, 100_000], title="t")
+    assert plain == 0
+    assert (first.value, second.value) == ("3 numbers", "100000 numbers")
+    assert isinstance(second.large, ray.ObjectRef)
+    sums = map_fragments(lambda ref: int(ray.get(ref).sum()), [first.large, second.large], title="t")
+    assert list(sums) == [3, 4_999_950_000]
 
 
 def test_a_refusal_while_sharing_reaches_the_driver_as_it_was_raised() -> None:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from raypipe.core.errors import ConfigError
 from raypipe.core.kinds import ARROW, Kind
-from raypipe.profiles import _details
 from raypipe.profiles._grids import MAX_BINS, EvenBins, LeadingBits
 from raypipe.profiles._profile import ColumnProfile, ColumnState, merge_profiles, profile_chunk
 from raypipe.profiles._reports import SHARES, ListProfile, NumberProfile, TimeProfile, ValueProfile
@@ -179,11 +178,8 @@ def test_few_values_are_counted_exactly_in_any_order(
 @given(st.lists(st.integers(0, 12).map(str), max_size=120), CUTS, st.integers(1, 6))
 def test_many_values_are_counted_within_the_stated_error(values: list[str], cuts: list[int], limit: int) -> None:
     counts = Counter(values)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_details, "MAX_KEPT", limit)
-        found = ColumnState.merge(
-            [ColumnState.of(pa.array(part, pa.string()), "string") for part in pieces(values, cuts)]
-        ).profile()
+    parts = [pa.array(part, pa.string()) for part in pieces(values, cuts)]
+    found = ColumnState.merge([ColumnState.of(part, "string", max_kept=limit) for part in parts]).profile()
     assert isinstance(found.values, ValueProfile)
     assert found.values.error <= len(values) / (limit + 1)
     assert len(found.values.top) <= limit

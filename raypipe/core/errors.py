@@ -19,11 +19,13 @@ RaypipeError                 exit 1: the job failed
 │   ├── ViewTooLarge         a view that does not fit a broadcast join
 │   ├── FeatureError         a feature that cannot be fitted or computed
 │   ├── ModelNotFound        a model version or alias that does not exist
+│   ├── LineageError         what lineage or a reproduction is asked for is not recorded, or no longer there
 │   ├── PortInUse            an endpoint's port is taken
 │   └── RequestError         records of a prediction request that break the input contract
 ├── ScoreError               predictions that cannot be judged: not finite, wrong shape, not probabilities
 ├── BundleError              a model bundle that is damaged, incomplete, newer than this code, or answers differently
 ├── EndpointError            an endpoint that did not come up with the wanted model version
+├── NotReproduced            a run that gave something else when it was run again
 └── TrainingError            training diverged or its workers failed
 ```
 """
@@ -126,7 +128,7 @@ class DuplicateKeys(InputError):
 class TableNotFound(InputError):
     """A table, or a version of it, was never written."""
 
-    def __init__(self, table: str, version: int | None, known: str) -> None:
+    def __init__(self, table: str, version: int | str | None, known: str) -> None:
         super().__init__(table, version, known)
         self.table, self.version, self.known = table, version, known
 
@@ -208,6 +210,17 @@ class ModelNotFound(InputError):
         return f"model {self.name} has no version or alias {self.version!r} (known: {self.known}); train and register one first"
 
 
+class LineageError(InputError):
+    """What lineage or a reproduction is asked for is not recorded, or no longer there."""
+
+    def __init__(self, what: str, problem: str, way_out: str = "") -> None:
+        super().__init__(what, problem, way_out)
+        self.what, self.problem, self.way_out = what, problem, way_out
+
+    def __str__(self) -> str:
+        return f"{self.what}: {_sentence(self.problem, self.way_out)}"
+
+
 class PortInUse(InputError):
     """The port of an endpoint is taken by another process."""
 
@@ -264,6 +277,18 @@ class EndpointError(RaypipeError):
 
     def __str__(self) -> str:
         return f"endpoint {self.endpoint}: {self.problem}"
+
+
+class NotReproduced(RaypipeError):
+    """A run that gave something else when it was run again from what was recorded."""
+
+    def __init__(self, run_id: str, layer: str, differs: Sequence[str], causes: Sequence[str]) -> None:
+        super().__init__(run_id, layer, tuple(differs), tuple(causes))
+        self.run_id, self.layer, self.differs, self.causes = run_id, layer, tuple(differs), tuple(causes)
+
+    def __str__(self) -> str:
+        other = f"{', '.join(self.causes)} differ too" if self.causes else "its config, code, libraries and tables are the same"
+        return f"run {self.run_id}: the first result that differs is {self.layer} ({', '.join(self.differs)}); {other}"
 
 
 class TrainingError(RaypipeError):

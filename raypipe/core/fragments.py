@@ -28,6 +28,19 @@ _STOP_S = 10
 # SPREAD leaves the caller's placement group: all its CPUs may be taken, by the caller itself, for as long as it waits.
 _OPTIONS = {"num_cpus": 1, "max_retries": 3, "retry_exceptions": False, "scheduling_strategy": "SPREAD"}
 
+
+@dataclass(frozen=True, kw_only=True)
+class Apart:
+    """A result in two parts, when work gives one: `value` comes to the driver, `large` stays in the object store.
+
+    `map_fragments` yields it with a reference in the place of `large`, for `ray.get` in other tasks. What a lost node held
+    is computed again by running the work again.
+    """
+
+    value: Any
+    large: Any
+
+
 _unpacked: dict[str, Callable[[Any], Any]] = {}
 """On a worker: the work of the latest call, unpacked once for all its items."""
 
@@ -35,10 +48,10 @@ _unpacked: dict[str, Callable[[Any], Any]] = {}
 def map_fragments(work: Callable[[Item], Result], items: Sequence[Item], *, title: str) -> Iterator[Result]:
     """Run `work` on every item as a Ray task; yields the results in the order of `items`.
 
-    The work goes to the object store once and is unpacked once a worker, so it may hold vocabularies and models. The
-    tasks ahead of the caller are bounded by the CPUs of the cluster, counted anew for each result. A task whose worker
-    or node dies runs again, up to three times. After an error, or when the caller stops early, no further item begins, and
-    those that run are waited for, up to 10 s.
+    Results come to the driver whole, but for the large side of `Apart`. The work goes to the object store once and is
+    unpacked once a worker, so it may hold vocabularies and models. The tasks ahead of the caller are bounded by the CPUs of
+    the cluster, counted anew for each result. A task whose worker or node dies runs again, up to three times. After an
+    error, or when the caller stops early, no further item begins, and those that run are waited for, up to 10 s.
 
     Args:
         work: A picklable function that keeps nothing of earlier items; workers run it on one item at a time.
@@ -54,19 +67,19 @@ def map_fragments(work: Callable[[Item], Result], items: Sequence[Item], *, titl
         return
     import ray
 
-    task = ray.remote(_run).options(**_OPTIONS)
+    task = ray.remote(_run).options(num_returns=2, **_OPTIONS)
     shipped = ray.put(work)
     waiting = deque(items)
     with bar(title, len(items)) as progress, _stopped_at_the_end(shipped.hex()) as ahead:
         while waiting or ahead:
             while waiting and len(ahead) < _num_ahead():
                 ahead.append(task.remote((shipped, waiting.popleft())))
-            outcome = cloudpickle.loads(ray.get(ahead[0]))
-            ahead.popleft()
+            outcome = cloudpickle.loads(ray.get(ahead[0][0]))
+            _, large = ahead.popleft()
             progress.advance()
             if outcome.error is not None:
                 raise outcome.error
-            yield outcome.value
+            yield _with_reference(outcome.value, large)
 
 
 def share(works: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
@@ -109,20 +122,26 @@ def _attempt_apart(work: Callable[[], Any]) -> tuple[Any, RaypipeError | None]:
     return outcome.value, outcome.error
 
 
-def _run(parcel: tuple[Any, Any]) -> bytes:
-    """On a worker: the packed outcome; bytes are copied out of the object store, so no result holds its memory."""
+def _run(parcel: tuple[Any, Any]) -> tuple[bytes, Any]:
+    """On a worker: the packed outcome, and what stays; bytes are copied out of the object store: no result holds its memory."""
     import ray
     from ray.experimental.internal_kv import _internal_kv_exists
 
     shipped, item = parcel
     name = shipped.hex()
     if _internal_kv_exists(_stop_key(name)):
-        return b""  # nobody takes the result
+        return b"", None  # nobody takes the result
     if name not in _unpacked:
         _unpacked.clear()
         _unpacked[name] = ray.get(shipped)
-    packed: bytes = cloudpickle.dumps(_attempt(lambda: _unpacked[name](item)))
-    return packed
+    outcome, large = _attempt(lambda: _unpacked[name](item)), None
+    if isinstance(outcome.value, Apart):
+        outcome, large = _Outcome(value=Apart(value=outcome.value.value, large=None)), outcome.value.large
+    return cloudpickle.dumps(outcome), large
+
+
+def _with_reference(value: Any, large: Any) -> Any:
+    return Apart(value=value.value, large=large) if isinstance(value, Apart) else value
 
 
 def _num_ahead() -> int:
@@ -147,7 +166,7 @@ def _stopped_at_the_end(call: str) -> Iterator[deque[Any]]:
     finally:
         if ahead and ray.is_initialized():
             _internal_kv_put(_stop_key(call), b"")
-            _, running = ray.wait(list(ahead), num_returns=len(ahead), timeout=_STOP_S, fetch_local=False)
+            _, running = ray.wait([packed for packed, _ in ahead], num_returns=len(ahead), timeout=_STOP_S, fetch_local=False)
             if not running:
                 _internal_kv_del(_stop_key(call))
 

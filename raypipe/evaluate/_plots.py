@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from raypipe.evaluate._evaluation import Bin, BinaryDetail, Curve, Evaluation, Histogram, MulticlassDetail, RegressionDetail
 from raypipe.evaluate._facts import TrainingCurve
-from raypipe.evaluate._html import figures_of
 from raypipe.evaluate._theme import GRID, INK, MUTED, PRIMARY, SECONDARY, SERIES, Plot, drawing, new_figure, png
+from raypipe.pages import figures_of
 
 _MAX_SERIES = len(SERIES)
 _MAX_CELLS = 12

@@ -1,10 +1,7 @@
 """The report: one self-contained HTML page about a model, its numbers, its data and its run."""
 
-from importlib.resources import files
-
 from raypipe.core.storage import write_bytes
 from raypipe.evaluate._facts import CandidateFacts, ReportFacts
-from raypipe.evaluate._html import Html, count_of, join, tag
 from raypipe.evaluate._plots import evaluation_plots, training_plots
 from raypipe.evaluate._sections import (
     KEY_METRICS,
@@ -15,10 +12,9 @@ from raypipe.evaluate._sections import (
     metric_cell,
     metrics_section,
     plots_section,
-    row,
     slices_section,
-    table,
 )
+from raypipe.pages import Html, count_of, document, join, row, table, tag
 
 
 def write_report(uri: str, facts: ReportFacts) -> str:
@@ -29,7 +25,6 @@ def write_report(uri: str, facts: ReportFacts) -> str:
 
 def render_report(facts: ReportFacts) -> str:
     """The page as text: styles and plots are inside it, nothing is loaded from elsewhere, no script runs."""
-    style = files("raypipe.evaluate").joinpath("report.css").read_text(encoding="utf-8")
     title = f"{facts.model} {facts.version}".strip()
     plots = evaluation_plots(facts.evaluation, champion=facts.champion)
     evaluation = facts.evaluation
@@ -47,14 +42,7 @@ def render_report(facts: ReportFacts) -> str:
         _run(facts),
         tag("footer", f"Written by raypipe. Every number says its split and rows; intervals: {about}."),
     )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", title),
-        tag("style", Html(style)),
-    )
-    return "<!doctype html>\n" + tag("html", head, tag("body", main), lang="en") + "\n"
+    return document(title=title, main=main)
 
 
 def _candidates(facts: ReportFacts) -> Html:

@@ -7,9 +7,9 @@ from raypipe.evaluate._evaluate import OTHER
 from raypipe.evaluate._evaluation import BinaryDetail, Evaluation, Metric, MulticlassDetail, RegressionDetail, SliceRow
 from raypipe.evaluate._facts import ReportFacts
 from raypipe.evaluate._gate import Comparison
-from raypipe.evaluate._html import Html, count_of, figures_of, join, share_of, tag
 from raypipe.evaluate._rows import METRICS
 from raypipe.evaluate._theme import Plot, svg
+from raypipe.pages import Html, count_of, figures_of, join, row, share_of, table, tag
 
 LABELS: Mapping[str, str] = {
     "roc_auc": "ROC AUC",
@@ -34,19 +34,6 @@ KEY_METRICS: Mapping[TargetKind, tuple[str, ...]] = {
     "multiclass": ("macro_f1", "macro_roc_auc", "log_loss"),
     "regression": ("mae", "r2"),
 }
-
-
-def table(heads: Sequence[str], rows: Sequence[Html], *, numbers: frozenset[int] = frozenset()) -> Html:
-    """A table that scrolls sideways on a narrow screen; columns in `numbers` are right-aligned."""
-    cells = [tag("th", head, class_="num") if i in numbers else tag("th", head) for i, head in enumerate(heads)]
-    inner = tag("table", tag("thead", tag("tr", *cells)), tag("tbody", *rows))
-    return tag("div", inner, class_="scroll")
-
-
-def row(*cells: str | Html, numbers: frozenset[int] = frozenset(), class_: str = "") -> Html:
-    """A row of a table."""
-    inside = [tag("td", cell, class_="num") if i in numbers else tag("td", cell) for i, cell in enumerate(cells)]
-    return tag("tr", *inside, class_=class_) if class_ else tag("tr", *inside)
 
 
 def metric_cell(metric: Metric | None) -> Html:

@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from raypipe.evaluate._html import Html
+from raypipe.pages import Html
 
 INK, MUTED, GRID = "#1d2430", "#677286", "#e4e8ef"
 PRIMARY, SECONDARY = "#2c5cdb", "#d97a1e"

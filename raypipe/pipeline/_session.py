@@ -23,7 +23,19 @@ from raypipe.tables import TableRef, Tables
 
 DATA, DRIVER = "Ray Data", "driver"
 _PREPARED_BY = ("contract", "core", "expressions", "features", "joins", "prepare", "profiles", "split")
-_EVALUATED_BY = ("bundle", "contract", "core", "evaluate", "expressions", "features", "models", "prepare", "profiles", "score")
+_EVALUATED_BY = (
+    "bundle",
+    "contract",
+    "core",
+    "evaluate",
+    "expressions",
+    "features",
+    "models",
+    "pages",
+    "prepare",
+    "profiles",
+    "score",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

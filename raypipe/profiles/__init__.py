@@ -1,5 +1,6 @@
 """Profiles of columns: counts, moments and histograms that merge over chunks, and the small readable page they give."""
 
+from raypipe.profiles._compare import Change, Histogram, SideBySide, compare, histogram_of, side_by_side
 from raypipe.profiles._counts import (
     FEW_ROWS,
     MAX_DISTINCT,
@@ -12,6 +13,7 @@ from raypipe.profiles._counts import (
     canonical_order,
     category_kind,
 )
+from raypipe.profiles._distincts import Distincts
 from raypipe.profiles._moments import Moments
 from raypipe.profiles._profile import ColumnProfile, ColumnState, merge_profiles, profile_chunk
 from raypipe.profiles._reports import SHARES, ListProfile, NumberProfile, TimeProfile, ValueProfile
@@ -19,15 +21,19 @@ from raypipe.profiles._reports import SHARES, ListProfile, NumberProfile, TimePr
 __all__ = [
     "CategoryCounts",
     "CategoryKind",
+    "Change",
     "Coded",
     "ColumnProfile",
     "ColumnState",
+    "Distincts",
     "FEW_ROWS",
+    "Histogram",
     "ListProfile",
     "MAX_DISTINCT",
     "Moments",
     "NumberProfile",
     "SHARES",
+    "SideBySide",
     "TimeProfile",
     "Union",
     "ValueProfile",
@@ -35,6 +41,9 @@ __all__ = [
     "as_kind",
     "canonical_order",
     "category_kind",
+    "compare",
+    "histogram_of",
     "merge_profiles",
     "profile_chunk",
+    "side_by_side",
 ]

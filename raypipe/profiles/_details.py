@@ -15,6 +15,7 @@ from raypipe.profiles._moments import Moments
 
 MAX_KEPT = 1000
 MAX_DAY_BINS = 64
+_MAX_LENGTH_BINS = 64
 _DAY_US = 86_400_000_000
 
 
@@ -58,10 +59,10 @@ class NumberDetail:
 
 @dataclass(frozen=True, kw_only=True)
 class ValueDetail:
-    """Counts of at most `MAX_KEPT` values: those of Misra and Gries, merged as in Agarwal et al., "Mergeable summaries", 2012.
+    """Counts of at most `max_kept` values: those of Misra and Gries, merged as in Agarwal et al., "Mergeable summaries", 2012.
 
     A value that is kept occurs `counts` to `counts + error` times, any other one at most `error` times, and `error` is at most
-    rows / (MAX_KEPT + 1). Without an error nothing was dropped, and the order of chunks does not matter.
+    rows / (max_kept + 1). Without an error nothing was dropped, and the order of chunks does not matter.
     """
 
     kept: CategoryCounts
@@ -69,9 +70,10 @@ class ValueDetail:
     error: int
     distinct_low: int
     distinct_high: int
+    max_kept: int = MAX_KEPT
 
     @classmethod
-    def of(cls, cells: pa.Array) -> "ValueDetail":
+    def of(cls, cells: pa.Array, *, max_kept: int = MAX_KEPT) -> "ValueDetail":
         """Of one chunk, dictionary-encoded or not."""
         found = CategoryCounts.of(cells)
         if pa.types.is_dictionary(cells.type):  # which may hold a value twice
@@ -80,20 +82,23 @@ class ValueDetail:
             np.add.at(count_D, coded.indices.to_numpy(), found.counts_D)
             found = replace(found, values=coded.dictionary, counts_D=count_D)
         num = len(found.counts_D)
-        return _bounded(replace(found, distinct=True), rows=found.rows, error=0, distinct_low=num, distinct_high=num)
+        kept = replace(found, distinct=True)
+        return _bounded(cls(kept=kept, rows=found.rows, error=0, distinct_low=num, distinct_high=num, max_kept=max_kept))
 
     @classmethod
     def merge(cls, states: Sequence["ValueDetail"]) -> "ValueDetail":
         """Of all chunks."""
         kept = CategoryCounts.merge([state.kept for state in states], name="*")
         error = sum(state.error for state in states)
-        return _bounded(
-            kept,
+        merged = cls(
+            kept=kept,
             rows=sum(state.rows for state in states),
             error=error,
             distinct_low=max(len(kept.counts_D), *(state.distinct_low for state in states)),
             distinct_high=sum(state.distinct_high for state in states) if error else len(kept.counts_D),
+            max_kept=states[0].max_kept,
         )
+        return _bounded(merged)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "ValueDetail":
@@ -140,6 +145,7 @@ class ListDetail:
     """Lengths of the lists that are there, and how many elements are missing (null or NaN)."""
 
     lengths: Moments
+    bins: EvenBins
     elements: int
     missing_elements: int
 
@@ -149,13 +155,15 @@ class ListDetail:
         lengths = pc.list_value_length(cells).drop_null().cast(pa.float64()).to_numpy()
         elements = cells.flatten()
         missing = int(pc.sum(elements.is_null(nan_is_null=True), min_count=0).as_py())
-        return cls(lengths=Moments.of(lengths), elements=len(elements), missing_elements=missing)
+        bins = EvenBins.of(lengths, max_bins=_MAX_LENGTH_BINS, finest=0)
+        return cls(lengths=Moments.of(lengths), bins=bins, elements=len(elements), missing_elements=missing)
 
     @classmethod
     def merge(cls, states: Sequence["ListDetail"]) -> "ListDetail":
         """Of all chunks."""
         return cls(
             lengths=Moments.merge(state.lengths for state in states),
+            bins=EvenBins.merge([state.bins for state in states]),
             elements=sum(state.elements for state in states),
             missing_elements=sum(state.missing_elements for state in states),
         )
@@ -163,19 +171,20 @@ class ListDetail:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "ListDetail":
         """Of the fields by name."""
-        return cls(**{**plain, "lengths": Moments.from_plain(plain["lengths"])})
+        lengths, bins = Moments.from_plain(plain["lengths"]), EvenBins.from_plain(plain["bins"])
+        return cls(**{**plain, "lengths": lengths, "bins": bins})
 
 
 Detail = NumberDetail | ValueDetail | TimeDetail | ListDetail
 
 
-def _bounded(kept: CategoryCounts, *, rows: int, error: int, distinct_low: int, distinct_high: int) -> ValueDetail:
-    """At most `MAX_KEPT` counts, by taking the largest one that must go from all."""
-    excess = len(kept.counts_D) - MAX_KEPT
-    if excess > 0:
-        taken = int(np.partition(kept.counts_D, excess - 1)[excess - 1])
-        places = np.flatnonzero(kept.counts_D > taken)
-        counts_D = kept.counts_D[places] - taken
-        kept = replace(kept, values=kept.values.take(pa.array(places)), counts_D=counts_D)
-        error += taken
-    return ValueDetail(kept=kept, rows=rows, error=error, distinct_low=distinct_low, distinct_high=distinct_high)
+def _bounded(detail: ValueDetail) -> ValueDetail:
+    """At most `max_kept` counts, by taking the largest one that must go from all."""
+    kept = detail.kept
+    excess = len(kept.counts_D) - detail.max_kept
+    if excess <= 0:
+        return detail
+    taken = int(np.partition(kept.counts_D, excess - 1)[excess - 1])
+    places = np.flatnonzero(kept.counts_D > taken)
+    fewer = replace(kept, values=kept.values.take(pa.array(places)), counts_D=kept.counts_D[places] - taken)
+    return replace(detail, kept=fewer, error=detail.error + taken)

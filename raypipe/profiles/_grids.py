@@ -150,6 +150,15 @@ def counts_below(grids: Sequence[Bins], edge_E: NDArray[np.float64]) -> NDArray[
     return np.maximum.accumulate(count_E)
 
 
+def even_edges(low: float, high: float, *, max_bins: int, finest: int) -> NDArray[np.float64]:
+    """Edges of the narrowest bins, at most `max_bins`, that hold `low` and `high`: multiples of a power of two."""
+    exponent = _exponent(low, high, max_bins, finest)
+    place_E = np.arange(_place(low, exponent), _place(high, exponent) + 2, dtype=np.float64)
+    with np.errstate(over="ignore"):  # the last edge of the largest floats
+        edge_E: NDArray[np.float64] = np.ldexp(place_E, exponent)
+    return edge_E
+
+
 def _exponent(low: float, high: float, max_bins: int, finest: int) -> int:
     top, span = max(-low, high), high / 2 - low / 2
     exponent = max(finest, math.frexp(top)[1] - 53) if top else finest

@@ -16,7 +16,7 @@ import pyarrow.types as pt
 
 from raypipe.core.config import build
 from raypipe.core.kinds import ARROW, Kind, to_numbers
-from raypipe.profiles._details import Detail, ListDetail, NumberDetail, TimeDetail, ValueDetail
+from raypipe.profiles._details import MAX_KEPT, Detail, ListDetail, NumberDetail, TimeDetail, ValueDetail
 from raypipe.profiles._reports import REPORTS, ListProfile, NumberProfile, Report, TimeProfile, ValueProfile, report
 
 _DETAILS: Mapping[type[Report], type[Detail]] = MappingProxyType(
@@ -57,7 +57,7 @@ class ColumnProfile:
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnState:
-    """What one pass keeps of a column for its profile: some ten KB for numbers, at most 1,000 values of a category."""
+    """What one pass keeps of a column for its profile: some ten KB for numbers, at most `max_kept` values of a category."""
 
     kind: Kind
     rows: int
@@ -65,9 +65,9 @@ class ColumnState:
     detail: Detail
 
     @classmethod
-    def of(cls, cells: pa.Array, kind: Kind) -> "ColumnState":
+    def of(cls, cells: pa.Array, kind: Kind, *, max_kept: int = MAX_KEPT) -> "ColumnState":
         """State of one chunk; `cells` are of an Arrow type that is of this kind, or all null."""
-        detail = _detail(cells, kind)
+        detail = _detail(cells, kind, max_kept)
         nulls = detail.kept.nulls if isinstance(detail, ValueDetail) else cells.null_count  # a dictionary may hold null, too
         return cls(kind=kind, rows=len(cells), nulls=nulls, detail=detail)
 
@@ -97,9 +97,9 @@ class ColumnState:
         return cls(**{**plain, "detail": _DETAILS[REPORTS[plain["kind"]]].from_plain(plain["detail"])})
 
 
-def profile_chunk(table: pa.Table, kinds: Mapping[str, Kind]) -> dict[str, ColumnState]:
+def profile_chunk(table: pa.Table, kinds: Mapping[str, Kind], *, max_kept: int = MAX_KEPT) -> dict[str, ColumnState]:
     """State of each column named in `kinds` over the rows of one chunk."""
-    return {name: ColumnState.of(_one_array(table.column(name)), kind) for name, kind in kinds.items()}
+    return {name: ColumnState.of(_one_array(table.column(name)), kind, max_kept=max_kept) for name, kind in kinds.items()}
 
 
 def merge_profiles(chunks: Sequence[Mapping[str, ColumnState]]) -> dict[str, ColumnState]:
@@ -107,11 +107,11 @@ def merge_profiles(chunks: Sequence[Mapping[str, ColumnState]]) -> dict[str, Col
     return {name: ColumnState.merge([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def _detail(cells: pa.Array, kind: Kind) -> Detail:
+def _detail(cells: pa.Array, kind: Kind, max_kept: int) -> Detail:
     detail = _DETAILS[REPORTS[kind]]
     cells = cells.cast(ARROW[kind]) if pt.is_null(cells.type) else cells
     if detail is ValueDetail:
-        return ValueDetail.of(cells)
+        return ValueDetail.of(cells, max_kept=max_kept)
     cells = cells.dictionary_decode() if pt.is_dictionary(cells.type) else cells
     if detail is NumberDetail:
         if kind == "duration":

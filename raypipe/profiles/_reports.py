@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from raypipe.core.config import config
 from raypipe.core.kinds import Kind
 from raypipe.profiles._details import Detail, ListDetail, NumberDetail, TimeDetail, ValueDetail
-from raypipe.profiles._grids import counts_below, quantiles
+from raypipe.profiles._grids import FINEST, counts_below, even_edges, quantiles
 
 SHARES = (0.0, 0.01, *(i / 20 for i in range(1, 20)), 0.99, 1.0)
 _INNER_BINS = 48
@@ -33,8 +33,8 @@ class NumberProfile:
         mean: Their mean.
         std: Standard deviation over N; none where it is too large for a float.
         quantiles: At `SHARES`: each of values within a thousandth of the range, and within 1/32 of themselves.
-        edges: Of a histogram: equal widths from the 1 % to the 99 % quantile, and one bin on either side. A bin holds
-            edge <= x < next edge, the last one its upper edge too.
+        edges: Of a histogram: multiples of a power of two from the 1 % to the 99 % quantile, so that those of two profiles
+            fall on each other, and one bin on either side. A bin holds edge <= x < next edge, the last one its upper edge too.
         counts: Of the bins; estimated where an edge is within a bin of what was kept.
     """
 
@@ -80,13 +80,19 @@ class TimeProfile:
 
 @config
 class ListProfile:
-    """Lengths of the lists that are there, and how many elements there are and are missing (null or NaN)."""
+    """Lengths of the lists that are there, and how many elements there are and are missing (null or NaN).
+
+    `counts` are of lists by their length, in steps of `lengths_per_bin` from `first_length` on.
+    """
 
     min_length: int | None
     max_length: int | None
     mean_length: float | None
     elements: int
     missing_elements: int
+    first_length: int | None = None
+    lengths_per_bin: int = 1
+    counts: tuple[int, ...] = ()
 
 
 Report = NumberProfile | ValueProfile | TimeProfile | ListProfile
@@ -148,15 +154,9 @@ def _quantiles(detail: NumberDetail, low: float, high: float) -> list[float]:
 
 def _edges(quantile_Q: list[float], *, whole: bool) -> NDArray[np.float64]:
     low, first, last, high = (quantile_Q[i] for i in (0, 1, -2, -1))
-    if whole:
-        first, end = float(math.floor(first)), high + 1
-        step = float(max(1, math.ceil((last - first) / _INNER_BINS)))
-        inner = [first + step * i for i in range(_INNER_BINS + 1) if first + step * (i - 1) <= last]
-    else:
-        end, parts = high, [i / _INNER_BINS for i in range(_INNER_BINS + 1)]
-        inner = [_rounded(first * (1 - part) + last * part, low, high) for part in parts]
-    edge_E: NDArray[np.float64] = np.array([low, *sorted({x for x in inner if low < x < end}), end])
-    return edge_E
+    inner_E = even_edges(first, last, max_bins=_INNER_BINS, finest=0 if whole else FINEST)
+    end = high + 1 if whole else high
+    return np.concatenate([[low], inner_E[(inner_E > low) & (inner_E < end)], [end]])
 
 
 def _rounded(x: float, low: float, high: float) -> float:
@@ -203,11 +203,14 @@ def _instant(us: int | None, kind: Kind) -> str | None:
 
 
 def _of_lists(detail: ListDetail) -> ListProfile:
-    lengths = detail.lengths
+    lengths, bins = detail.lengths, detail.bins
     return ListProfile(
         min_length=None if lengths.min is None else int(lengths.min),
         max_length=None if lengths.max is None else int(lengths.max),
         mean_length=lengths.mean if lengths.count else None,
         elements=detail.elements,
         missing_elements=detail.missing_elements,
+        first_length=None if lengths.min is None else bins.first << bins.exponent,
+        lengths_per_bin=1 << bins.exponent,
+        counts=tuple(bins.count_B.tolist()),
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from raypipe.core.config import config
-from raypipe.core.errors import ConfigError
+from raypipe.core.errors import ConfigError, LineageError
 from raypipe.core.storage import Storage, is_remote
 from raypipe.registry._sqlite import ensure_sqlite, sqlite_path
 
@@ -81,7 +81,7 @@ def tracking_uri(tracking: Tracking, storage: Storage) -> str:
 def ui_command(tracking: Tracking, storage: Storage) -> str:
     """What shows the runs to a person: the address of the server, or the command that starts one."""
     uri = tracking_uri(tracking, storage)
-    return uri if _is_server(uri) else f"mlflow ui --backend-store-uri {_without_password(uri)}"
+    return uri if _is_server(uri) else f"mlflow ui --backend-store-uri {without_password(uri)}"
 
 
 def connect(tracking: Tracking, storage: Storage) -> Connection:
@@ -95,6 +95,23 @@ def connect(tracking: Tracking, storage: Storage) -> Connection:
         _probe(uri)
     client = _client(uri)
     return Connection(client=client, uri=uri, experiment_id=_experiment(client, tracking.experiment, _artifacts(uri, storage)))
+
+
+def open_existing(tracking: Tracking, storage: Storage) -> "MlflowClient":
+    """A client of a store that is there already; nothing is made, for those that only look.
+
+    Raises:
+        ConfigError: when the URI is wrong or nothing answers there.
+        LineageError: when there is no store.
+    """
+    uri = tracking_uri(tracking, storage)
+    if _is_server(uri):
+        _probe(uri)
+    elif uri.startswith("sqlite:///") and not sqlite_path(uri).exists():
+        raise LineageError(
+            str(sqlite_path(uri)), "nothing was ever recorded here", "set storage.root or tracking.uri of the runs"
+        )
+    return _client(uri)
 
 
 def is_server_of(connection: Connection) -> bool:
@@ -156,9 +173,10 @@ def _probe(uri: str) -> None:
     try:
         httpx.get(f"{uri.rstrip('/')}/health", timeout=_PROBE_TIMEOUT_S)
     except httpx.TransportError as error:
-        shown = _without_password(uri)
+        shown = without_password(uri)
         raise ConfigError([f"tracking.uri: nothing answers at {shown} ({error}); start the server or correct it"]) from error
 
 
-def _without_password(uri: str) -> str:
+def without_password(uri: str) -> str:
+    """`uri` with the password in it masked."""
     return re.sub(r"(://[^/\s:@]*):[^/\s@]+@", r"\1:***@", uri)

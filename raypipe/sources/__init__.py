@@ -1,6 +1,7 @@
-"""Sources: the world as fragments of text rows, each read by one Ray task."""
+"""Sources: the world as fragments, each read by one Ray task, with an explicit schema."""
 
+from raypipe.sources._arrow import ArrowReading
 from raypipe.sources._csv import Csv
-from raypipe.sources._source import BROKEN, ROW, Fragment, Source
+from raypipe.sources._source import BROKEN, ROW, Fragment, Reading, Scan, Source
 
-__all__ = ["BROKEN", "ROW", "Csv", "Fragment", "Source"]
+__all__ = ["BROKEN", "ROW", "ArrowReading", "Csv", "Fragment", "Reading", "Scan", "Source"]

@@ -4,9 +4,10 @@ Shapes: N rows, F numbers, K classes.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from raypipe.core.digest import digest_file
 from raypipe.core.errors import SourceError, TrainingError
 from raypipe.core.tensors import Tensors, TrainingData
 from raypipe.models import FittedModel, Framework, Loop
-from raypipe.sources import Fragment
+from raypipe.sources import ArrowReading, Fragment, Scan
 
 
 @config
@@ -31,12 +32,23 @@ class JsonLines:
 
     folder: str
 
+    def scan(self, seen: Mapping[str, Any]) -> Scan:  # noqa: ARG002
+        """All files anew at each scan; runs in the driver."""
+        return Scan(takes="all", fragments=tuple(self.fragments()))
+
+    @contextmanager
+    def open(self, fragment: Fragment) -> Iterator[ArrowReading]:
+        """A file; runs on a worker."""
+        rows = [json.loads(line) for line in Path(fragment.uri).read_text(encoding="utf-8").splitlines()]
+        table = pa.Table.from_pylist(rows)
+        yield ArrowReading(fragment.uri, table.schema, lambda _: [table])
+
     def fragments(self) -> list[Fragment]:
         """One a file, in a stable order; runs in the driver."""
         paths = sorted(Path(self.folder).absolute().glob("*.jsonl"))
         if not paths:
             raise SourceError(self.folder, "holds no *.jsonl file", "correct the source's folder")
-        return [Fragment(uri=str(p), num_bytes=p.stat().st_size, sha256=digest_file(p)) for p in paths]
+        return [Fragment(uri=str(p), num_bytes=p.stat().st_size, sha256=digest_file(p), identity=digest_file(p)) for p in paths]
 
     def read(self, fragment: Fragment, columns: Sequence[str]) -> Iterator[pa.Table]:
         """All rows of a file; runs on a worker. The contract checks and casts them afterwards."""

@@ -2,6 +2,7 @@
 
 import html
 import math
+from collections.abc import Sequence
 
 _VOID = ("meta", "br", "col")
 
@@ -23,6 +24,19 @@ def tag(name: str, /, *children: str | Html, **attributes: str) -> Html:
 def join(*children: str | Html) -> Html:
     """Children beside each other."""
     return Html("".join(child if isinstance(child, Html) else html.escape(child) for child in children))
+
+
+def table(heads: Sequence[str | Html], rows: Sequence[Html], *, numbers: frozenset[int] = frozenset()) -> Html:
+    """A table that scrolls sideways on a narrow screen; columns in `numbers` are right-aligned."""
+    cells = [tag("th", head, class_="num") if i in numbers else tag("th", head) for i, head in enumerate(heads)]
+    inner = tag("table", tag("thead", tag("tr", *cells)), tag("tbody", *rows))
+    return tag("div", inner, class_="scroll")
+
+
+def row(*cells: str | Html, numbers: frozenset[int] = frozenset(), class_: str = "") -> Html:
+    """A row of a table."""
+    inside = [tag("td", cell, class_="num") if i in numbers else tag("td", cell) for i, cell in enumerate(cells)]
+    return tag("tr", *inside, class_=class_) if class_ else tag("tr", *inside)
 
 
 def figures_of(value: float | None) -> str:

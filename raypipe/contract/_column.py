@@ -1,0 +1,192 @@
+"""What a contract says of one column."""
+
+import math
+import re
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
+
+import pyarrow as pa
+from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
+
+from raypipe.contract._patterns import pattern_problem
+from raypipe.contract._rules import INT64_MAX, INT64_MIN, TEXT_GRAMMAR, ColumnType, Known, Scalar, Severity
+from raypipe.contract._steps import Computed, NullIf, Outliers, Step, Unicode, step_name, step_settings
+from raypipe.core.config import config
+from raypipe.core.kinds import ARROW, LISTS
+
+_NUMBERS, _TIMES = ("int64", "float64"), ("timestamp", "date")
+Bound = int | float | date | datetime
+
+
+def _from_shorthand(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value
+
+
+@config
+class Column:
+    """One declared column. In YAML, ``carrier: string`` is short for ``carrier: {type: string}``.
+
+    Attributes:
+        type: Type of the values; timestamps are microseconds in UTC.
+        nullable: Whether null is allowed. A key column is never null, whatever this says.
+        known: `later` for a value known only after the prediction time: never a feature.
+        min: Smallest allowed number, or in quotes the first allowed date or timestamp.
+        max: Largest allowed number, or in quotes the last allowed date or timestamp.
+        one_of: The allowed values; null is allowed beside them when nullable.
+        regex: What the whole text must match, in RE2's grammar.
+        min_length: Fewest characters of a text, or elements of a list.
+        max_length: Most characters of a text, or elements of a list.
+        clean: Steps before the rules: ``trim``, ``unicode: NFC``, ``null_if: [NA, -999]``,
+            ``outliers: {below: 0, then: cap}``, ``expression: "temp * 1.0"``.
+        severity: What a broken rule does: ``quarantine`` sets the row aside, ``fail`` does so and fails the job when their
+            share is over `max_share`, ``warn`` keeps the row and counts. A cell that is no value of the type, and a null in
+            the key, are set aside in any case.
+        max_share: For ``fail``: the share of rows up to which the job goes on.
+        pii: Personal: its values are masked in reasons, reports, quarantine and logs.
+        optional: May be missing in a source; its values are null then.
+    """
+
+    type: ColumnType
+    nullable: bool = True
+    known: Known = "before"
+    min: FiniteFloat | str | None = None
+    max: FiniteFloat | str | None = None
+    one_of: tuple[Scalar, ...] | None = None
+    regex: str | None = None
+    min_length: Annotated[int, Field(ge=0)] | None = None
+    max_length: Annotated[int, Field(ge=0)] | None = None
+    clean: tuple[Step, ...] = ()
+    severity: Severity = "quarantine"
+    max_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    pii: bool = False
+    optional: bool = False
+
+    @model_validator(mode="after")
+    def _settings_have_effect(self) -> "Column":
+        self._check_bounds()
+        if self.one_of is not None:
+            _check_choices(self.type, self.one_of)
+        if self.regex is not None:
+            if self.type != "string":
+                raise ValueError(f"regex is for string columns, not {self.type}")
+            if problem := pattern_problem(self.regex):
+                raise ValueError(f"regex {self.regex!r} is not a pattern of RE2: {problem}")
+        if self.max_share and self.severity != "fail":
+            raise ValueError("max_share has an effect with severity fail only")
+        if self.optional and not self.nullable:
+            raise ValueError("an optional column is null where it is missing, so it must be nullable")
+        _check_steps(self.type, self.clean)
+        return self
+
+    def _check_bounds(self) -> None:
+        if self.type not in (*_NUMBERS, *_TIMES) and (self.min is not None or self.max is not None):
+            raise ValueError(f"min and max are for numbers and times, not {self.type}; a text or list has min_length and max_length")
+        low, high = _bound(self.type, "min", self.min), _bound(self.type, "max", self.max)
+        if low is not None and high is not None and low > high:  # type: ignore[operator]  # of one type
+            raise ValueError(f"min {_plain(self.min)} is larger than max {_plain(self.max)}")
+        if self.type != "string" and self.type not in LISTS and (self.min_length is not None or self.max_length is not None):
+            raise ValueError(f"min_length and max_length are for texts and lists, not {self.type}")
+        if self.min_length is not None and self.max_length is not None and self.min_length > self.max_length:
+            raise ValueError(f"min_length {self.min_length} is larger than max_length {self.max_length}")
+
+    @property
+    def arrow_type(self) -> pa.DataType:
+        """Type of the checked column."""
+        return ARROW[self.type]
+
+    @property
+    def lowest(self) -> Any:
+        """`min` as a value of the column's own type, so that comparisons are exact."""
+        low = _bound(self.type, "min", self.min)
+        return max(math.ceil(low), INT64_MIN) if self.type == "int64" and isinstance(low, float) else low
+
+    @property
+    def highest(self) -> Any:
+        """`max` as a value of the column's own type, so that comparisons are exact."""
+        high = _bound(self.type, "max", self.max)
+        return min(math.floor(high), INT64_MAX) if self.type == "int64" and isinstance(high, float) else high
+
+    @property
+    def choices(self) -> tuple[Scalar, ...] | None:
+        """`one_of` as values of the column's own type."""
+        if self.one_of is None or self.type != "float64":
+            return self.one_of
+        return tuple(float(value) for value in self.one_of)
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether an expression makes its values."""
+        return any(isinstance(step, Computed) for step in self.clean)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As written in YAML, defaults left out."""
+        out: dict[str, Any] = {"type": self.type}
+        for name in Column.__dataclass_fields__:  # type: ignore[attr-defined]  # pydantic's dataclasses have it
+            value = vars(self)[name]
+            if name != "type" and value != Column.__dataclass_fields__[name].default:  # type: ignore[attr-defined]
+                out[name] = list(value) if isinstance(value, tuple) else value
+        return out | ({"clean": [step_settings(step) for step in self.clean]} if self.clean else {})
+
+
+ColumnSetting = Annotated[Column, BeforeValidator(_from_shorthand)]
+
+
+def sentinels(column: Column, step: NullIf) -> tuple[tuple[str, ...], tuple[Bound, ...]]:
+    """The texts and the values that a step takes for null."""
+    texts = tuple(value for value in step.null_if if isinstance(value, str))
+    numbers = tuple(value for value in step.null_if if not isinstance(value, str))
+    if column.type in _TIMES:
+        grammar = re.compile(TEXT_GRAMMAR[column.type])
+        numbers = tuple(_bound(column.type, "null_if", text) for text in texts if grammar.fullmatch(text))  # type: ignore[misc]
+    return texts, tuple(float(value) for value in numbers) if column.type == "float64" else numbers  # type: ignore[arg-type]
+
+
+def _bound(kind: ColumnType, name: str, bound: float | str | None) -> Bound | None:
+    """A bound as a number, or as an instant in UTC or a date."""
+    if bound is None or (isinstance(bound, float) and kind in _NUMBERS):
+        return bound
+    if kind in _NUMBERS or not isinstance(bound, str) or not re.fullmatch(TEXT_GRAMMAR[kind], bound):
+        example = {"timestamp": '"2013-01-01T10:00:00Z"', "date": '"2013-01-01"'}.get(kind, "1.5")
+        raise ValueError(f"{name} {_plain(bound)} does not fit a column of type {kind}; write it such as {example}")
+    return date.fromisoformat(bound) if kind == "date" else datetime.fromisoformat(bound).astimezone(UTC)
+
+
+def _plain(bound: float | str | None) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else repr(bound)
+
+
+def _check_choices(kind: ColumnType, one_of: tuple[Scalar, ...]) -> None:
+    allowed: dict[str, tuple[type, ...]] = {"string": (str,), "int64": (int,), "float64": (int, float), "bool": (bool,)}
+    if kind not in allowed:
+        raise ValueError(f"one_of is not for {kind} columns")
+    if not one_of:
+        raise ValueError("one_of is empty: no value would be allowed")
+    wrong = [value for value in one_of if type(value) not in allowed[kind]]
+    if wrong:
+        raise ValueError(f"one_of holds {wrong[0]!r}, which is not a value of type {kind}")
+
+
+def _check_steps(kind: ColumnType, steps: tuple[Step, ...]) -> None:
+    computed = False
+    for step in steps:
+        if computed and isinstance(step, (str, Unicode)):
+            raise ValueError(f"{step_name(step)} is a step on cells as they come; put it before the expression")
+        if isinstance(step, Outliers) and kind not in _NUMBERS:
+            raise ValueError(f"outliers are for int64 and float64 columns, not {kind}")
+        if isinstance(step, Computed) and kind in LISTS:
+            raise ValueError(f"expressions give no {kind}")
+        if isinstance(step, NullIf):
+            _check_sentinels(kind, step, computed=computed)
+        computed = computed or isinstance(step, Computed)
+    if sum(isinstance(step, Outliers) and step.outliers.quantiles is not None for step in steps) > 1:
+        raise ValueError("one step with outliers by quantiles is enough")
+
+
+def _check_sentinels(kind: ColumnType, step: NullIf, *, computed: bool) -> None:
+    numbers = [value for value in step.null_if if not isinstance(value, str)]
+    wrong = [v for v in numbers if kind not in _NUMBERS or isinstance(v, bool) or (kind == "int64" and v != int(v))]
+    if wrong:
+        quoted = f"; write '{wrong[0]}' in quotes for a cell of that text" if kind not in _NUMBERS else ""
+        raise ValueError(f"null_if holds {wrong[0]!r}, which no value of type {kind} is{quoted}")
+    if computed and kind != "string" and len(numbers) < len(step.null_if):
+        raise ValueError("null_if after an expression compares values; put its texts before the expression")

@@ -1,0 +1,51 @@
+"""Why a cell or a row is refused: what was found and what was expected, in one short line. Personal values are masked."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+
+from raypipe.contract._column import Column
+from raypipe.contract._rules import HIDDEN, Rule, listed, not_of_type, shown
+
+
+def explain(rule: Rule, column: Column, cell: object, *, naive: bool = False) -> str:
+    """Why `cell` of `column` breaks `rule`.
+
+    Args:
+        rule: The rule.
+        column: The column.
+        cell: As it came; a time as text or as Python has it.
+        naive: For `type`: whether the text is a time that lacks only its zone.
+    """
+    if rule == "null":
+        return "is null or missing"
+    found = HIDDEN if column.pii else shown(_readable(cell))
+    match rule:
+        case "min":
+            return f"{found} is less than {_bound(column.min)}"
+        case "max":
+            return f"{found} is more than {_bound(column.max)}"
+        case "min_length":
+            return f"{found} is shorter than {column.min_length}"
+        case "max_length":
+            return f"{found} is longer than {column.max_length}"
+        case "one_of":
+            return f"{found} is not one of {listed(column.one_of or ())}"
+        case "regex":
+            return f"{found} does not match {column.regex}"
+        case "outliers":
+            return f"{found} is an outlier"
+    return not_of_type(column.type, found, naive=naive)
+
+
+def explain_row(expected: str, values: Mapping[str, object], columns: Mapping[str, Column]) -> str:
+    """Why a row with these values does not meet what was expected."""
+    found = (f"{name}={HIDDEN if columns[name].pii else shown(_readable(value))}" for name, value in values.items())
+    return f"expected {expected}; found {', '.join(found)}"
+
+
+def _bound(bound: float | str | None) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else str(bound)
+
+
+def _readable(cell: object) -> object:
+    return cell.isoformat() if isinstance(cell, (date, datetime)) else cell

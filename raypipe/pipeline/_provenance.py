@@ -1,0 +1,137 @@
+"""The provenance of a trained candidate: digests of its settings, code, tables, data and bundle, for its run."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.numpy
+
+from raypipe.bundle import MANIFEST
+from raypipe.core.config import to_settings
+from raypipe.core.digest import digest_json, digest_sources, environment, row_texts
+from raypipe.core.fragments import map_fragments
+from raypipe.core.storage import join, read_bytes, read_json
+from raypipe.pipeline._experiment import Candidate, Experiment
+from raypipe.pipeline._train import TrainedBundle
+from raypipe.prepare import Joined, Plan, Prepared, digest_own_parts
+from raypipe.registry import Entry, Provenance
+from raypipe.tables import TableRef
+
+_PACKAGES = (
+    "bundle",
+    "contract",
+    "core",
+    "evaluate",
+    "expressions",
+    "features",
+    "joins",
+    "models",
+    "prepare",
+    "split",
+    "train",
+)
+_FEATURES, _WEIGHTS, _GOLDEN = (
+    ("features.json", "features.arrow"),
+    ("model.json", "model/", "target.json"),
+    "golden.safetensors",
+)
+
+
+def provenance_of(
+    run: Experiment,
+    candidate: Candidate,
+    trained: TrainedBundle,
+    *,
+    plan: Plan,
+    prepared: Prepared,
+    tables: Mapping[str, TableRef],
+) -> Provenance:
+    """What `trained` was made of and what it is; reads the prepared data once more, on workers."""
+    settings = decisive(run, candidate, plan)
+    used = {name: tables[name] for name in plan.tables}
+    layers: dict[str, Mapping[str, Entry]] = {
+        "config": {name: digest_json(value) for name, value in settings.items()},
+        "code": {**digest_sources(_PACKAGES), **digest_own_parts(settings)},
+        "environment": _environment(),
+        "tables": {name: f"{ref.label} {ref.facts.get('digest', '')}".rstrip() for name, ref in used.items()},
+        **_contents(prepared, plan.key),
+        **_bundle_layers(trained.bundle_uri),
+        "metrics": {"curve": digest_json(trained.curve)},
+    }
+    return Provenance(
+        root=run.storage.uri(),
+        candidate=trained.candidate,
+        prepared=prepared.digest,
+        bundle_uri=trained.bundle_uri,
+        tables={name: ref.version for name, ref in used.items()},
+        layers=layers,
+    )
+
+
+def decisive(run: Experiment, candidate: Candidate, plan: Plan) -> dict[str, Any]:
+    """The settings that decide what a training gives, by part: not where it runs or where its state lies."""
+    parts = {
+        "task": run.task,
+        "split": run.split,
+        "features": run.features,
+        "joins": run.joins,
+        "evaluator": run.evaluator,
+        "model": candidate.model,
+        "trainer": candidate.trainer,
+    }
+    contracts = {name: run.data.tables[name].contract.digest for name in plan.tables}
+    return {**{name: to_settings(part) for name, part in parts.items()}, "contracts": contracts}
+
+
+def _environment() -> dict[str, Entry]:
+    """Libraries, Python, machine and number of CPUs: threads sum in another order where there are more of them."""
+    found = environment()
+    return {**found["libraries"], **found["platform"], "cpus": os.cpu_count()}
+
+
+@dataclass(frozen=True)
+class _Digests:
+    """Worker: digests of one part of prepared data: the keys of its rows, the joined rows, and their tensors."""
+
+    joined: Joined
+    uri: str
+    key: tuple[str, ...]
+
+    def __call__(self, part: tuple[str, str]) -> tuple[str, dict[str, str]]:
+        split, stem = part
+        rows = read_bytes(self.joined.uri_of(split, stem))
+        tensors = read_bytes(join(self.uri, "tensors", split, f"{stem}.safetensors"))
+        keys = row_texts(pq.read_table(pa.BufferReader(rows), columns=list(self.key)), self.key)
+        return split, {"split": digest_json(keys), "joined": sha256(rows).hexdigest(), "tensors": sha256(tensors).hexdigest()}
+
+
+def _contents(prepared: Prepared, key: tuple[str, ...]) -> dict[str, dict[str, Entry]]:
+    """Layers ``split``, ``joined`` and ``tensors``: a digest for each split, over its parts in table order."""
+    joined = prepared.joined
+    parts = [(split, stem) for split, stems in joined.files.items() for stem in stems]
+    by_split: dict[str, dict[str, list[str]]] = {"split": {}, "joined": {}, "tensors": {}}
+    for split, digests in map_fragments(_Digests(joined, prepared.uri, key), parts, title="digests of the prepared data"):
+        for layer, digest in digests.items():
+            by_split[layer].setdefault(split, []).append(digest)
+    counts = {"rows": digest_json(joined.rows.to_dict()), "unmatched": digest_json(dict(joined.unmatched))}
+    layers: dict[str, dict[str, Entry]] = {
+        layer: {split: digest_json(digests) for split, digests in found.items()} for layer, found in by_split.items()
+    }
+    return {**layers, "joined": {**layers["joined"], **counts}}
+
+
+def _bundle_layers(uri: str) -> dict[str, dict[str, Entry]]:
+    """Layers ``features``, ``weights`` and ``golden`` of the bundle at `uri`: digests of its files, and the golden scores."""
+    digests = {entry["path"]: entry["sha256"] for entry in read_json(join(uri, MANIFEST))["files"]}
+    scores = safetensors.numpy.load(read_bytes(join(uri, _GOLDEN)))["scores"]
+    named = {f"row {i}": row for i, row in enumerate(scores.reshape(len(scores), -1).tolist())}
+    golden = {f"{row}, output {k}": score for row, values in named.items() for k, score in enumerate(values)}
+    return {
+        "features": {path: digests[path] for path in _FEATURES},
+        "weights": {path: digest for path, digest in digests.items() if path.startswith(_WEIGHTS)},
+        "golden": golden,
+    }

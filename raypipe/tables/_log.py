@@ -1,0 +1,101 @@
+"""Delta's log as it lies in storage: one JSON file of actions for each version.
+
+deltalake reads it for what is in a table; here it is read for what our commits say about themselves.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from raypipe.core.errors import StorageError
+from raypipe.core.storage import exists, join, list_files, read_bytes
+
+FACTS = "raypipe"
+"""Key of the commit's own information under which ours are, as JSON text."""
+
+Action = Mapping[str, Any]
+Changes = Literal["none", "adds", "removes"]
+
+
+def log_versions(uri: str) -> list[int]:
+    """Versions of table `uri` whose actions are in the log, in their order."""
+    names = (file.rsplit("/", 1)[-1] for file in list_files(join(uri, "_delta_log")))
+    return sorted(int(stem) for stem, _, end in (name.partition(".") for name in names) if end == "json" and stem.isdecimal())
+
+
+def actions_of(uri: str, version: int) -> list[Action]:
+    """The actions of one version; none when the log does not reach back to it.
+
+    Raises:
+        StorageError: when its file is damaged.
+    """
+    log = join(uri, "_delta_log", f"{version:020d}.json")
+    try:
+        return [json.loads(line) for line in read_bytes(log).splitlines() if line.strip()] if exists(log) else []
+    except ValueError as error:
+        raise damaged(log, error) from error
+
+
+def damaged(uri: str, error: Exception) -> StorageError:
+    """What is raised when the log, or a file of it, is not what Delta writes."""
+    text = " ".join(str(error).split())
+    return StorageError(uri, f"the table's log is damaged ({text})", "bring the file back from a backup")
+
+
+def info_of(actions: list[Action]) -> Mapping[str, Any]:
+    """What a commit says about itself; empty for a writer that says nothing."""
+    return next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+
+
+def facts_in(info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The facts that one of our own commits carries; empty for others."""
+    return dict(json.loads(info.get(FACTS) or "{}"))
+
+
+def data_actions(actions: list[Action], kind: Literal["add", "remove"]) -> Iterator[Mapping[str, Any]]:
+    """Files that join or leave the table as rows; a mere rewriting of the same rows is not among them."""
+    return (action[kind] for action in actions if kind in action and action[kind].get("dataChange", True))
+
+
+def content_facts(uri: str, version: int) -> Mapping[str, Any]:
+    """Facts of the commit that gave `version` its rows: later commits that changed no row, and restores, are looked through.
+
+    Empty when another writer's commit gave it its rows, or the log does not reach back to ours.
+    """
+    while version >= 0:
+        actions = actions_of(uri, version)
+        info = info_of(actions)
+        if FACTS in info or not actions:
+            return facts_in(info)
+        if info.get("operation") == "RESTORE":
+            version = int(info["operationParameters"]["version"])
+            continue
+        if any(True for kind in ("add", "remove") for _ in data_actions(actions, kind)):
+            return {}
+        version -= 1
+    return {}
+
+
+def changes_between(uri: str, before: int, after: int) -> Changes:
+    """What commits did to the rows since version `before`, up to and with version `after`.
+
+    A version that the log no longer has counts as the most that it can have done.
+    """
+    found: Changes = "none"
+    for version in range(before + 1, after + 1):
+        actions = actions_of(uri, version)
+        if not actions or any(data_actions(actions, "remove")):
+            return "removes"
+        if any(data_actions(actions, "add")):
+            found = "adds"
+    return found
+
+
+def commit_times(uri: str) -> dict[int, datetime]:
+    """When each version in the log was committed; never before the one that it follows, whatever the writers' clocks said."""
+    out, latest_ms = {}, 0
+    for version in log_versions(uri):
+        latest_ms = max(latest_ms, int(info_of(actions_of(uri, version)).get("timestamp", 0)))
+        out[version] = datetime.fromtimestamp(latest_ms / 1000, UTC)
+    return out
