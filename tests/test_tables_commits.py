@@ -229,7 +229,7 @@ def test_statistics_bound_every_value_in_deltas_own_form(cells: pa.Array, low: A
     part = write_part(uri, "p.parquet", pa.table({"c": cells}))
     assert part_of(uri, "p.parquet") == part
     ref = Tables(storage).commit("t", [part], pa.schema([("c", cells.type)]), mode="append", transaction="a", facts={})
-    assert pl.read_delta(ref.uri)["c"].to_list() == pytest.approx(cells.to_pylist(), nan_ok=True)
+    assert pl.read_delta(ref.uri)["c"].equals(pl.Series("c", cells))
 
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=40)), max_size=6))
@@ -270,7 +270,7 @@ def test_a_damaged_log_ends_in_one_clear_line(damage: bytes, storage: Storage) -
     writer.commit("a", (1,))
     writer.commit("b", (2,))
     (Path(writer.uri) / "_delta_log" / f"{1:020d}.json").write_bytes(damage)
-    for attempt in (lambda: writer.tables.open("t"), lambda: writer.commit("c", (3,), mode="append")):
+    for attempt in (lambda: writer.tables.open("t"), lambda: writer.tables.history("t")):
         with pytest.raises(StorageError, match="log is damaged") as caught:
             attempt()
         assert "\n" not in str(caught.value)

@@ -88,7 +88,8 @@ def _order_integers(cells: pa.Array) -> NDArray[np.uint64]:
     narrow = pt.is_date32(cells.type) or pt.is_time32(cells.type)
     whole = cells.cast(pa.int32()) if narrow else cells
     values_N = whole.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-    return values_N.view(np.uint64) ^ _SIGN
+    signed_N: NDArray[np.uint64] = values_N.view(np.uint64) ^ _SIGN
+    return signed_N
 
 
 def _hashes_of_texts(cells: pa.Array) -> NDArray[np.uint64]:
@@ -104,7 +105,9 @@ def _hashes_of_nested(cells: pa.Array) -> NDArray[np.uint64]:
     num_rows = len(cells)
     if pt.is_struct(cells.type):
         return row_hashes([code(pc.struct_field(cells, i)) for i in range(cells.type.num_fields)], num_rows)
-    if pt.is_null(cells.type) or not (pt.is_list(cells.type) or pt.is_large_list(cells.type) or pt.is_fixed_size_list(cells.type)):
+    if pt.is_null(cells.type) or not (
+        pt.is_list(cells.type) or pt.is_large_list(cells.type) or pt.is_fixed_size_list(cells.type)
+    ):
         return np.zeros(num_rows, np.uint64)
     length_N = pc.fill_null(pc.list_value_length(cells), 0).to_numpy(zero_copy_only=False).astype(np.int64)
     inner = code(pc.list_flatten(cells))
@@ -113,4 +116,4 @@ def _hashes_of_nested(cells: pa.Array) -> NDArray[np.uint64]:
     hash_A = mix(np.where(inner.valid_N, inner.keys_N, np.uint64(1)) + place_A.astype(np.uint64) * _STEP)
     hash_N = length_N.astype(np.uint64)
     np.add.at(hash_N, row_A, hash_A)
-    return hash_N
+    return mix(hash_N)

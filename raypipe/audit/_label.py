@@ -98,13 +98,14 @@ class Label:
         return np.stack([ones_N, *(place_N == k for k in range(first, len(self.classes)))], axis=1).astype(np.float64)
 
     def _ranks(self, known: pa.ChunkedArray) -> NDArray[np.float64]:
-        """Middle ranks among all labels, in (0, 1), less a half."""
+        """Middle ranks among the labels that were counted, in (0, 1), less a half."""
         if self.order is None:
             raise AssertionError("only a regression has ranks")
         rows_D = self.order.sums_DFV[:, 0, 0]
         rank_D = (np.cumsum(rows_D) - rows_D / 2) / rows_D.sum() - 0.5
         keys_N = code(known.cast(pa.float64())).keys_N >> np.uint64(self.order.shift)
-        ranks: NDArray[np.float64] = rank_D[np.searchsorted(self.order.keys_D, keys_N)]
+        place_N = np.minimum(np.searchsorted(self.order.keys_D, keys_N), len(rank_D) - 1)
+        ranks: NDArray[np.float64] = rank_D[place_N]
         return ranks
 
 
@@ -169,5 +170,5 @@ def _texts(cells: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _together(parts: Sequence[Mapping[str, int] | None]) -> Mapping[str, int] | None:
     known = [Counter(part) for part in parts if part is not None]
-    counts = reduce(add, known, Counter())
+    counts: Counter[str] = reduce(add, known, Counter())
     return dict(counts) if len(known) == len(parts) and len(counts) <= MAX_CLASSES else None

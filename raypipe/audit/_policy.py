@@ -135,14 +135,15 @@ class Audit:
 
     def _judge(self, m: Measure, report: Report) -> Iterator[Finding]:
         severity = self.severity(m.check, by_time=report.by_time)
-        if severity == "off" or m.value <= self._bound(m.check, report) or m.value <= m.noise:
+        if severity == "off" or m.value <= self.bound(m.check, report) or m.value <= m.noise:
             return
         if m.check in _BY_COLUMN and m.column in self.allow:
             yield Finding(check=m.check, column=m.column, severity="allowed", text=f"{m.text}; allowed: {self.allow[m.column]}")
             return
         yield Finding(check=m.check, column=m.column, severity="warn" if m.weight == "hint" else severity, text=m.text)
 
-    def _bound(self, check: CheckName, report: Report) -> float:
+    def bound(self, check: CheckName, report: Report) -> float:
+        """What a measure of `check` may reach."""
         bounds: Mapping[CheckName, float] = {
             "entity_overlap": self.max_entity_overlap,
             "duplicates": self.max_duplicates,

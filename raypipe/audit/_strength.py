@@ -1,7 +1,7 @@
 """How well one column alone tells the label: areas under ROC curves and rank correlations, from sums over groups of rows.
 
-Sums of a group are (rows, rows of each class), and for a regression (rows, sum of label ranks, sum of their squares). G groups in
-ascending order of a score, K classes, V sums, D values of a column, F folds.
+Sums of a group are (rows, rows of each class), and for a regression (rows, sum of label ranks, sum of their squares). G groups
+in ascending order of a score, K classes, V sums, D values of a column, F folds.
 """
 
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ def _correlation(sums_GV: NDArray[np.float64]) -> float:
     label_variance = float(sums_GV[:, 2].sum()) - num_rows * label_mean**2
     if rank_variance <= 0 or label_variance <= 1e-12 * num_rows:
         return 0.0
-    return float(label_G @ (rank_G - 0.5)) / (rank_variance * label_variance) ** 0.5
+    return float(label_G @ (rank_G - 0.5)) / float((rank_variance * label_variance) ** 0.5)
 
 
 def _in_order(score_G: NDArray[np.float64], sums_GV: NDArray[np.float64]) -> NDArray[np.float64]:

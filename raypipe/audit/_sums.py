@@ -34,7 +34,9 @@ class Sums:
     limit: int
 
     @classmethod
-    def of(cls, keys_N: NDArray[np.uint64], values_NV: NDArray[np.float64], folds_N: NDArray[np.int64], num_folds: int) -> "Sums":
+    def of(
+        cls, keys_N: NDArray[np.uint64], values_NV: NDArray[np.float64], folds_N: NDArray[np.int64], num_folds: int
+    ) -> "Sums":
         """The sums of one chunk."""
         coded = pa.array(keys_N).dictionary_encode()
         found_D = coded.dictionary.to_numpy()
@@ -43,8 +45,8 @@ class Sums:
         place_D[order] = np.arange(len(order))
         cells, num_values = len(order) * num_folds, values_NV.shape[1]
         cell_N = place_D[coded.indices.to_numpy()] * num_folds + folds_N
-        sums = [np.bincount(cell_N, weights=values_NV[:, v], minlength=cells) for v in range(num_values)]
-        sums_DFV = np.stack(sums, axis=-1).reshape(len(order), num_folds, num_values)
+        sums_VC = [np.bincount(cell_N, weights=values_NV[:, v], minlength=cells) for v in range(num_values)]
+        sums_DFV = np.stack(sums_VC, axis=-1).astype(np.float64).reshape(len(order), num_folds, num_values)
         limit = MAX_CELLS // (num_folds * num_values)
         return cls(keys_D=found_D[order], sums_DFV=sums_DFV, shift=0, limit=limit)._bounded()
 

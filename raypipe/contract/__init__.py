@@ -1,6 +1,36 @@
-"""Contracts: the declared columns of a table or a request, and the check that tells good rows from bad ones with reasons."""
+"""Contracts: what a table or a request holds, the cleaning and the checks that tell good rows from bad ones with reasons."""
 
-from raypipe.contract._contract import Checked, Contract, Records
-from raypipe.contract._rules import Column, ColumnType
+from raypipe.contract._check import Checked, Records
+from raypipe.contract._cleaning import Cleaned
+from raypipe.contract._column import Column
+from raypipe.contract._contract import Contract
+from raypipe.contract._judge import Batch, Finding
+from raypipe.contract._keys import KeySet, any_null, key_hashes
+from raypipe.contract._rules import ColumnType
+from raypipe.contract._schema import SchemaDiff, schema_diff
+from raypipe.contract._steps import OutlierBounds
+from raypipe.contract._table_rules import Drift, Duplicates, ForeignKey, Freshness, Latest, RowBounds, RowRule
 
-__all__ = ["Checked", "Column", "ColumnType", "Contract", "Records"]
+__all__ = [
+    "Batch",
+    "Checked",
+    "Cleaned",
+    "Column",
+    "ColumnType",
+    "Contract",
+    "Drift",
+    "Duplicates",
+    "Finding",
+    "ForeignKey",
+    "Freshness",
+    "KeySet",
+    "Latest",
+    "OutlierBounds",
+    "Records",
+    "RowBounds",
+    "RowRule",
+    "SchemaDiff",
+    "any_null",
+    "key_hashes",
+    "schema_diff",
+]

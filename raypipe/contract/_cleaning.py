@@ -16,8 +16,8 @@ from raypipe.contract._steps import Form, NullIf, OutlierBounds, Outliers, Step,
 from raypipe.contract._values import is_text
 
 WHITESPACE = (
-    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029"
-    "\u202f\u205f\u3000\ufeff"
+    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
 """What ``trim`` takes off: what Python's ``str.isspace`` names, and the byte order mark."""
 
@@ -60,7 +60,7 @@ class CleaningLog:
 
 def clean_cells(cells: pa.Array, name: str, column: Column, log: CleaningLog) -> pa.Array:
     """The cells after the steps on text, and without NaN where that is declared to mean null."""
-    for step in early_steps(column):
+    for step in column.early_steps:
         after = _clean_text(cells, step, column) if is_text(cells.type) else _without_nan(cells, step)
         cells = cells if after is cells else log.add(step, name, column, cells, after)
     return cells
@@ -78,11 +78,6 @@ def clean_values(values: pa.Array, step: Step, name: str, column: Column, log: C
         case Outliers(outliers=bounds) if bounds.quantiles is None and bounds.then != "quarantine":
             return log.add(step, name, column, values, without_outliers(values, bounds))
     return values
-
-
-def early_steps(column: Column) -> tuple[Step, ...]:
-    """The steps before the first expression."""
-    return column.clean[: next((i for i, s in enumerate(column.clean) if step_name(s) == "expression"), len(column.clean))]
 
 
 def outlier_mask(values: pa.Array, bounds: OutlierBounds) -> pa.Array:

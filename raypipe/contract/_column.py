@@ -3,16 +3,19 @@
 import math
 import re
 from datetime import UTC, date, datetime
-from typing import Annotated, Any
+from itertools import takewhile
+from typing import Annotated, Any, get_args
 
 import pyarrow as pa
 from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
 from raypipe.contract._patterns import pattern_problem
 from raypipe.contract._rules import INT64_MAX, INT64_MIN, TEXT_GRAMMAR, ColumnType, Known, Scalar, Severity
-from raypipe.contract._steps import Computed, NullIf, Outliers, Step, Unicode, step_name, step_settings
+from raypipe.contract._steps import Computed, NullIf, Outliers, Step, Unicode, step_name
+from raypipe.contract._table_rules import settings_of
 from raypipe.core.config import config
-from raypipe.core.kinds import ARROW, LISTS
+from raypipe.core.errors import ConfigError
+from raypipe.core.kinds import ARROW, LISTS, kind_of
 
 _NUMBERS, _TIMES = ("int64", "float64"), ("timestamp", "date")
 Bound = int | float | date | datetime
@@ -80,7 +83,9 @@ class Column:
 
     def _check_bounds(self) -> None:
         if self.type not in (*_NUMBERS, *_TIMES) and (self.min is not None or self.max is not None):
-            raise ValueError(f"min and max are for numbers and times, not {self.type}; a text or list has min_length and max_length")
+            raise ValueError(
+                f"min and max are for numbers and times, not {self.type}; a text or list has min_length and max_length"
+            )
         low, high = _bound(self.type, "min", self.min), _bound(self.type, "max", self.max)
         if low is not None and high is not None and low > high:  # type: ignore[operator]  # of one type
             raise ValueError(f"min {_plain(self.min)} is larger than max {_plain(self.max)}")
@@ -116,16 +121,33 @@ class Column:
     @property
     def is_computed(self) -> bool:
         """Whether an expression makes its values."""
-        return any(isinstance(step, Computed) for step in self.clean)
+        return len(self.early_steps) < len(self.clean)
+
+    @property
+    def early_steps(self) -> tuple[Step, ...]:
+        """The cleaning before the first expression."""
+        return tuple(takewhile(lambda step: not isinstance(step, Computed), self.clean))
+
+    @property
+    def late_steps(self) -> tuple[Step, ...]:
+        """The cleaning from the first expression on."""
+        return self.clean[len(self.early_steps) :]
+
+    @classmethod
+    def of(cls, field: pa.Field) -> "Column":
+        """A nullable column for an Arrow field, with no rules.
+
+        Raises:
+            ConfigError: for a type that no column can have.
+        """
+        kind = kind_of(field.type)
+        if kind not in get_args(ColumnType):
+            raise ConfigError([f"column {field.name} is {field.type}, which a contract has no type for; cast it in the source"])
+        return cls(type=kind)  # type: ignore[arg-type]  # checked above
 
     def to_dict(self) -> dict[str, Any]:
         """As written in YAML, defaults left out."""
-        out: dict[str, Any] = {"type": self.type}
-        for name in Column.__dataclass_fields__:  # type: ignore[attr-defined]  # pydantic's dataclasses have it
-            value = vars(self)[name]
-            if name != "type" and value != Column.__dataclass_fields__[name].default:  # type: ignore[attr-defined]
-                out[name] = list(value) if isinstance(value, tuple) else value
-        return out | ({"clean": [step_settings(step) for step in self.clean]} if self.clean else {})
+        return settings_of(self)
 
 
 ColumnSetting = Annotated[Column, BeforeValidator(_from_shorthand)]

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
-from raypipe.contract._cleaning import CleaningLog, bools, clean_cells, clean_values, early_steps, outlier_mask
+from raypipe.contract._cleaning import CleaningLog, bools, clean_cells, clean_values, outlier_mask
 from raypipe.contract._column import Column
 from raypipe.contract._patterns import fitting
 from raypipe.contract._reasons import explain
@@ -34,14 +34,16 @@ class ReadColumn:
     values: pa.Array
     outliers: tuple[pa.Array, ...] = ()
 
-    def unreadable(self) -> Broken:
-        """The cells that have no value of the type."""
+    def unfit(self) -> Broken:
+        """The cells that have no value of the type, and outliers that are to be set aside."""
         if self.values.null_count != self.cells.null_count:
             yield "type", pc.and_(self.values.is_null(), self.cells.is_valid())
+        for mask in self.outliers:
+            yield "outliers", mask
 
-    def reasons(self, rule: Rule, row_M: NDArray[np.int64], shown: pa.Array) -> list[str]:
-        """Why the cells at `row_M` break `rule`; `shown` is what they are shown as."""
-        found = shown.take(pa.array(row_M))
+    def reasons(self, rule: Rule, row_M: NDArray[np.int64]) -> list[str]:
+        """Why the cells at `row_M` break `rule`."""
+        found = self.cells.take(pa.array(row_M))
         naive = self._naive(found) if rule == "type" and self.column.type == "timestamp" else [False] * len(found)
         cells = zip(_plain(found), naive, strict=True)
         return [explain(rule, self.column, cell, naive=lacks_zone) for cell, lacks_zone in cells]
@@ -65,7 +67,7 @@ def read_column(cells: pa.Array, name: str, column: Column, log: CleaningLog) ->
     if column.type == "string":  # its steps were on text
         return ReadColumn(name=name, column=column, cells=cells, values=values)
     read = ReadColumn(name=name, column=column, cells=cells, values=values)
-    return cleaned(read, early_steps(column), log)
+    return cleaned(read, column.early_steps, log)
 
 
 def cleaned(read: ReadColumn, steps: Sequence[Step], log: CleaningLog) -> ReadColumn:
@@ -87,8 +89,6 @@ def judge(read: ReadColumn, *, nullable: bool) -> Broken:
     values, column = read.values, read.column
     if values.null_count and not nullable:
         yield "null", values.is_null()
-    for mask in read.outliers:
-        yield "outliers", mask
     yield from _out_of_bounds(values, column)
     yield from _of_wrong_length(values, column)
     if column.choices is not None:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from raypipe.core.kinds import ARROW
 from raypipe.contract._rules import EXACT_INTEGERS, INT64_MAX, INT64_MIN, ColumnType
+from raypipe.core.kinds import ARROW
 
 
 def is_list(found: pa.DataType) -> bool:

@@ -19,22 +19,18 @@ def explain(rule: Rule, column: Column, cell: object, *, naive: bool = False) ->
     if rule == "null":
         return "is null or missing"
     found = HIDDEN if column.pii else shown(_readable(cell))
-    match rule:
-        case "min":
-            return f"{found} is less than {_bound(column.min)}"
-        case "max":
-            return f"{found} is more than {_bound(column.max)}"
-        case "min_length":
-            return f"{found} is shorter than {column.min_length}"
-        case "max_length":
-            return f"{found} is longer than {column.max_length}"
-        case "one_of":
-            return f"{found} is not one of {listed(column.one_of or ())}"
-        case "regex":
-            return f"{found} does not match {column.regex}"
-        case "outliers":
-            return f"{found} is an outlier"
-    return not_of_type(column.type, found, naive=naive)
+    if rule == "type":
+        return not_of_type(column.type, found, naive=naive)
+    broken = {
+        "min": f"is less than {_bound(column.min)}",
+        "max": f"is more than {_bound(column.max)}",
+        "min_length": f"is shorter than {column.min_length}",
+        "max_length": f"is longer than {column.max_length}",
+        "one_of": f"is not one of {listed(column.one_of or ())}",
+        "regex": f"does not match {column.regex}",
+        "outliers": "is an outlier",
+    }
+    return f"{found} {broken[rule]}"
 
 
 def explain_row(expected: str, values: Mapping[str, object], columns: Mapping[str, Column]) -> str:

@@ -8,17 +8,19 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 
-from raypipe.contract._cleaning import WHITESPACE, early_steps, normalized, takes_nan, whole_bound
+from raypipe.contract._cleaning import WHITESPACE, normalized, takes_nan, whole_bound
 from raypipe.contract._column import Column, sentinels
 from raypipe.contract._lists import list_reader
 from raypipe.contract._patterns import fits
 from raypipe.contract._reasons import explain
 from raypipe.contract._rules import (
     EXACT_INTEGERS,
+    FIRST_DATE,
     FIRST_INSTANT,
+    LAST_DATE,
     LAST_INSTANT,
     NAIVE_TIMESTAMP,
     TEXT_GRAMMAR,
@@ -32,6 +34,14 @@ _TIMESTAMP = re.compile(TEXT_GRAMMAR["timestamp"])
 _DATE = re.compile(TEXT_GRAMMAR["date"])
 _NAIVE = re.compile(NAIVE_TIMESTAMP)
 _AN_OUTLIER = object()
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+_TIMES: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "timestamp": ((FIRST_INSTANT - _EPOCH) // _MICROSECOND, (LAST_INSTANT - _EPOCH) // _MICROSECOND),
+        "date": ((FIRST_DATE - _EPOCH.date()).days, (LAST_DATE - _EPOCH.date()).days),
+    }
+)
+"""First and last values in the plain form of expressions: microseconds, and days, since 1970."""
 
 
 class Refused(Exception):  # a verdict that travels between two functions of this package, not an error of ours
@@ -69,7 +79,7 @@ class RecordColumn:
     @classmethod
     def of(cls, name: str, column: Column, *, nullable: bool, key: bool = False) -> "RecordColumn":
         """The reader of a declared column."""
-        early = early_steps(column)
+        early = column.early_steps
         return cls(
             name=name,
             column=column,
@@ -145,6 +155,14 @@ def value_steps(column: Column, steps: Sequence[Step]) -> tuple[Reader, ...]:
     return tuple(clean for step in steps if (clean := _of_values(step, column)))
 
 
+def is_value(plain: object, kind: str) -> bool:
+    """Whether what an expression gave, in its plain form, is a value that a table may hold: times have years 1000 to 9999."""
+    if kind not in _TIMES or not isinstance(plain, int):
+        return True
+    first, last = _TIMES[kind]
+    return first <= plain <= last
+
+
 def _of_cells(step: Step, column: Column) -> Reader | None:
     match step:
         case "trim":
@@ -153,7 +171,7 @@ def _of_cells(step: Step, column: Column) -> Reader | None:
             return lambda cell: normalized(cell, form) if type(cell) is str else cell
         case NullIf():
             texts, nan = frozenset(sentinels(column, step)[0]), takes_nan(step)
-            return lambda cell: None if _is_sentinel(cell, texts) or (nan and cell != cell) else cell  # noqa: PLR0124  # NaN
+            return lambda cell: None if _is_sentinel(cell, texts) or (nan and cell != cell) else cell  # NaN
     return None
 
 

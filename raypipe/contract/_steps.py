@@ -7,7 +7,6 @@ from pydantic import BeforeValidator, Discriminator, Field, FiniteFloat, Tag, mo
 
 from raypipe.contract._rules import Scalar
 from raypipe.core.config import config
-from raypipe.expressions import Expression, compile_expression
 
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 Then = Literal["cap", "null", "quarantine"]
@@ -90,11 +89,6 @@ class Computed:
 
     expression: str
 
-    @property
-    def compiled(self) -> Expression:
-        """The expression, ready to run."""
-        return compile_expression(self.expression)
-
 
 _STEPS = ("trim", "unicode", "null_if", "outliers", "expression")
 
@@ -120,18 +114,3 @@ Step = Annotated[
 def step_name(step: Step) -> str:
     """The word that the step is written with."""
     return _tag(step)
-
-
-def step_settings(step: Step) -> Any:
-    """The step as written in YAML."""
-    match step:
-        case Outliers(outliers=bounds):
-            given = {name: value for name, value in vars(bounds).items() if value is not None and not name.startswith("_")}
-            return {"outliers": {**given, **({"quantiles": list(bounds.quantiles)} if bounds.quantiles else {})}}
-        case NullIf(null_if=sentinels):
-            return {"null_if": list(sentinels)}
-        case Unicode(unicode=form):
-            return {"unicode": form}
-        case Computed(expression=text):
-            return {"expression": text}
-    return step

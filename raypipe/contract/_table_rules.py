@@ -1,5 +1,7 @@
 """What a contract says of whole rows and of tables, as it is written."""
 
+from collections.abc import Mapping
+from dataclasses import is_dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -8,7 +10,6 @@ from pydantic import Field, model_validator
 from raypipe.contract._rules import Severity
 from raypipe.core.config import config
 from raypipe.core.durations import Duration
-from raypipe.expressions import Expression, compile_expression
 
 TableSeverity = Literal["fail", "warn"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -34,11 +35,6 @@ class RowRule:
     def _share_has_effect(self) -> "RowRule":
         _check_share(self.severity, self.max_share)
         return self
-
-    @property
-    def compiled(self) -> Expression:
-        """The condition, ready to run."""
-        return compile_expression(self.expect)
 
 
 @config
@@ -140,14 +136,24 @@ NewColumns = Literal["refuse", "add", "ignore"]
 
 def settings_of(part: Any) -> dict[str, Any]:
     """A part as written in YAML, defaults left out."""
-    fields = type(part).__dataclass_fields__
-    return {n: _plain(v) for n, v in vars(part).items() if n in fields and (v != fields[n].default)}
+    given = {name: value for name, value in vars(part).items() if name in type(part).__dataclass_fields__}
+    return {name: _plain(value) for name, value in given.items() if value != default_of(type(part), name)}
+
+
+def default_of(cls: type[Any], name: str) -> Any:
+    """The default of a setting; a value that nothing equals where there is none."""
+    field = cls.__pydantic_fields__[name]
+    return object() if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
 
 
 def _plain(value: Any) -> Any:
-    if not isinstance(value, timedelta):
-        return value
-    return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
+    if is_dataclass(value) and not isinstance(value, type):
+        return settings_of(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, tuple) else value
 
 
 def _check_share(severity: Severity, max_share: float) -> None:

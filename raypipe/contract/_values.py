@@ -6,11 +6,13 @@ Text goes to Arrow's own cast as a whole where a look at the bytes shows that th
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
+from numpy.typing import NDArray
 
 from raypipe.contract._lists import is_list, lists_in, lists_of
 from raypipe.contract._rules import FIRST_DATE, FIRST_INSTANT, LAST_DATE, LAST_INSTANT, TEXT_GRAMMAR, ColumnType
@@ -117,12 +119,13 @@ _AS_GRAMMAR: Mapping[str, Callable[[pa.Array], bool]] = MappingProxyType(
 """Whether every text that Arrow casts is one of the grammar; False where a look does not tell."""
 
 
-def _offsets(texts: pa.Array) -> "np.ndarray[tuple[int], np.dtype[np.signedinteger]]":
+def _offsets(texts: pa.Array) -> NDArray[Any]:
     width = np.int64 if pt.is_large_string(texts.type) else np.int32
     _, offsets, _ = texts.buffers()
     if offsets is None or not offsets.size:
         return np.zeros(1, width)
-    return np.frombuffer(offsets, width)[texts.offset : texts.offset + len(texts) + 1]
+    found: NDArray[Any] = np.frombuffer(offsets, width)[texts.offset : texts.offset + len(texts) + 1]
+    return found
 
 
 def _bytes(texts: pa.Array) -> bytes:

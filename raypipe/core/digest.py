@@ -36,8 +36,12 @@ def row_texts(rows: pa.Table, columns: Sequence[str]) -> list[str]:
     It is a function of the values alone, on any machine and with any chunking: lengths and texts, ``-`` for null,
     timestamps as microseconds.
     """
-    named = [_named_cells(rows.column(name)) for name in columns]
-    return list(pc.binary_join_element_wise(*named, ",").to_pylist())
+    return list(row_cells(rows, columns).to_pylist())
+
+
+def row_cells(rows: pa.Table, columns: Sequence[str]) -> pa.ChunkedArray:
+    """`row_texts` as an Arrow column."""
+    return pc.binary_join_element_wise(*(_named_cells(rows.column(name)) for name in columns), ",")
 
 
 def _named_cells(cells: pa.ChunkedArray) -> pa.ChunkedArray:

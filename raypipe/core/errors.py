@@ -10,7 +10,7 @@ RaypipeError                 exit 1: the job failed
 │   ├── StorageError         a URI that cannot be read, written or shared
 │   ├── SourceError          a file that is missing, empty, truncated or not what it says
 │   ├── SchemaMismatch       columns missing from or new in a source
-│   ├── ContractViolation    more bad rows than the contract allows
+│   ├── ContractViolation    rows or a whole table break the contract more than it allows
 │   ├── DuplicateKeys        a key that must be unique is not
 │   ├── TableNotFound        a table, or a version of it, that was never written
 │   ├── LeakyColumn          a feature that uses a column known only after the prediction time
@@ -96,18 +96,18 @@ class SchemaMismatch(InputError):
 
 
 class ContractViolation(InputError):
-    """More rows break the contract than it allows."""
+    """A table breaks its contract more than the contract allows; its bad rows are in the quarantine, and nothing is committed."""
 
-    def __init__(self, table: str, num_bad_rows: int, num_rows: int, max_bad_share: float, example: str) -> None:
-        super().__init__(table, num_bad_rows, num_rows, max_bad_share, example)
-        self.table, self.num_bad_rows, self.num_rows = table, num_bad_rows, num_rows
-        self.max_bad_share, self.example = max_bad_share, example
+    def __init__(self, table: str, problems: Sequence[str], num_bad_rows: int, num_rows: int, example: str) -> None:
+        super().__init__(table, tuple(problems), num_bad_rows, num_rows, example)
+        self.table, self.problems, self.example = table, tuple(problems), example
+        self.num_bad_rows, self.num_rows = num_bad_rows, num_rows
 
     def __str__(self) -> str:
+        rows = f"{self.num_bad_rows} of {self.num_rows} rows are set aside, for example {self.example}; " if self.example else ""
         return (
-            f"table {self.table}: {self.num_bad_rows} of {self.num_rows} rows break the contract "
-            f"(allowed share {self.max_bad_share:g}), for example {self.example}; "
-            f"correct the source or raise data.tables.{self.table}.contract.max_bad_share"
+            f"table {self.table} breaks its contract: {rows}{'; '.join(self.problems)}; "
+            f"correct the source, or what data.tables.{self.table}.contract allows"
         )
 
 
@@ -184,7 +184,7 @@ class ViewTooLarge(InputError):
     def __str__(self) -> str:
         return (
             f"view {self.view} holds {self.num_bytes:,} bytes, more than joins.broadcast_bytes={self.limit_bytes:,}; "
-            f"select fewer columns or raise the limit (every worker holds the view once)"
+            f"set joins.strategy=auto, select fewer columns or raise the limit (every worker holds the view once)"
         )
 
 

@@ -39,11 +39,6 @@ class Asides:
     example: str = ""
     _tables: list[pa.Table] = field(default_factory=list)
 
-    @property
-    def has_pii(self) -> bool:
-        """Whether payloads have to be masked."""
-        return any(column.pii for column in self.contract.columns.values())
-
     def without_broken(self, chunk: pa.Table) -> pa.Table:
         """`chunk` without records that the reader could not split into fields; they are set aside."""
         if BROKEN not in chunk.column_names:
@@ -51,8 +46,8 @@ class Asides:
         broken = chunk.filter(pc.is_valid(chunk.column(BROKEN)))
         if broken.num_rows:
             texts = broken.column(BROKEN).to_pylist()
-            shown = [text.split(":", 1)[0] if self.has_pii else text for text in texts]
-            payloads = [_HIDDEN if self.has_pii else text for text in texts]
+            shown = [text.split(":", 1)[0] if has_pii(self.contract) else text for text in texts]
+            payloads = [_HIDDEN if has_pii(self.contract) else text for text in texts]
             rules = ["line"] * len(texts)
             self._keep(rules, [""] * len(texts), shown, broken.column(ROW).to_pylist(), payloads)
             chunk = chunk.filter(pc.is_null(chunk.column(BROKEN)))
@@ -86,15 +81,28 @@ class Asides:
         where = f"row {rows[0]} of {self.uri}" + (f", column {columns[0]}" if columns[0] else f", rule {rules[0]}")
         self.example = self.example or " ".join(f"{where}: {reasons[0]}".split())[:_EXAMPLE_LENGTH]
         found = [
-            Found(rule=r, column=c, reason=why, location={"uri": self.uri, "row": row}, payload=p, masked=self.has_pii)
+            Found(
+                rule=r,
+                column=c,
+                reason=why,
+                location={"uri": self.uri, "row": row},
+                payload=p,
+                masked=has_pii(self.contract),
+                fragment=self.fragment,
+            )
             for r, c, why, row, p in zip(rules, columns, reasons, rows, payloads, strict=True)
         ]
-        self._tables.append(self.stamp.records(found, fragment=self.fragment))
+        self._tables.append(self.stamp.records(found))
+
+
+def has_pii(contract: Contract) -> bool:
+    """Whether rows hold personal values, so that payloads are masked."""
+    return any(column.pii for column in contract.columns.values())
 
 
 def payloads_of(rows: pa.Table, contract: Contract) -> list[str]:
     """The rows as JSON texts, personal values masked. Times are ISO 8601, other values that JSON lacks are texts."""
-    masks = any(column.pii for column in contract.columns.values())
+    masks = has_pii(contract)
     return [to_json(contract.masked(row) if masks else row) for row in rows.to_pylist()]
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raypipe.contract import Contract, key_hashes
+from raypipe.contract import Contract, any_null, key_hashes
 from raypipe.profiles import ColumnState, profile_chunk
 from raypipe.tables import Part
 
@@ -29,12 +29,8 @@ class Keys:
     @classmethod
     def of(cls, table: pa.Table, columns: Sequence[str]) -> "Keys":
         """Those of `table`."""
-        chosen = table.select(list(columns))
-        row_M = np.arange(table.num_rows, dtype=np.int32)
-        if any(column.null_count for column in chosen.columns):
-            valid = np.logical_and.reduce([column.is_valid().to_numpy() for column in chosen.columns])
-            row_M, chosen = row_M[valid], chosen.filter(pa.array(valid))
-        return cls(hash_M=key_hashes(chosen, columns), row_M=row_M)
+        valid_N = ~any_null(table, columns)
+        return cls(hash_M=key_hashes(table, columns)[valid_N], row_M=np.flatnonzero(valid_N).astype(np.int32))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +42,6 @@ class Held:
         row_N: The rows' numbers in their fragment; empty for parts of earlier versions.
         states: Of the columns that are profiled.
         latest: Largest value of the columns whose freshness counts.
-        content: Digest of the rows, where it is asked for.
         records: Of a replay: id and location of each row's quarantine record.
     """
 
@@ -54,7 +49,6 @@ class Held:
     row_N: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     states: Mapping[str, ColumnState] = field(default_factory=dict)
     latest: Mapping[str, datetime | date | None] = field(default_factory=dict)
-    content: str = ""
     records: pa.Table | None = None
 
     @classmethod
@@ -76,7 +70,6 @@ class Piece:
 
     Attributes:
         part: The file.
-        stem: Start of the names of files made of these rows.
         uri: URI of the fragment; "" for parts of earlier versions.
         fragment: Start of its identity.
         ref: Reference into the object store.
@@ -84,7 +77,6 @@ class Piece:
     """
 
     part: Part
-    stem: str
     uri: str
     fragment: str
     ref: Any

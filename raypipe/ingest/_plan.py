@@ -1,16 +1,14 @@
 """What an ingest will do to each table: decided in the driver from what the source has and what the table's commit says."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-
-import pyarrow as pa
 
 from raypipe.contract import Contract
 from raypipe.core.config import build, to_settings
 from raypipe.core.digest import digest_json, digest_sources, digest_user_code
-from raypipe.core.errors import ConfigError, SourceError, TableNotFound
+from raypipe.core.errors import ConfigError, SourceError
 from raypipe.ingest._chunks import ROWS_PER_PART
 from raypipe.ingest._spec import TableSpec
 from raypipe.sources import Scan
@@ -65,6 +63,11 @@ class Intake:
         return tuple(part for part in self.base.parts if part.path not in self.removed)
 
     @property
+    def withdrew(self) -> int:
+        """Rows that leave the table with the files that they were made of, or to be read anew."""
+        return 0 if self.base is None else self.base.num_rows - sum(part.num_rows for part in self.kept)
+
+    @property
     def version(self) -> int:
         """The version that the commit makes, or a later one."""
         return 0 if self.base is None else self.base.version + 1
@@ -111,7 +114,9 @@ def parents_first(specs: Mapping[str, TableSpec]) -> list[str]:
     waiting = {name: {fk.table for fk in spec.contract.foreign_keys.values()} & set(specs) for name, spec in specs.items()}
     for name, parents in waiting.items():
         if name in parents:
-            raise ConfigError([f"data.tables.{name}.contract.foreign_keys: a table cannot refer to itself; check it in a transform"])
+            raise ConfigError(
+                [f"data.tables.{name}.contract.foreign_keys: a table cannot refer to itself; check it in a transform"]
+            )
     while waiting:
         ready = [name for name, parents in waiting.items() if not parents - set(order)]
         if not ready:
@@ -219,22 +224,3 @@ def _appended(scan: Scan, base: TableRef) -> str:
 
 def _files(num: int, kind: str = "") -> str:
     return f"{num:,} {kind}fragment{'' if num == 1 else 's'}"
-
-
-def parent_parts(table: str, refs: Mapping[str, Sequence[str]], tables: Tables) -> Sequence[str]:
-    """URIs of the files of a table that a foreign key names: those of this run, else of its latest version.
-
-    Raises:
-        TableNotFound: when it was never written.
-    """
-    if table in refs:
-        return refs[table]
-    ref = tables.find(table)
-    if ref is None:
-        raise TableNotFound(table, None, "a foreign key names it")
-    return [ref.part_uri(part) for part in ref.parts]
-
-
-def schema_of(contract: Contract, added: Mapping[str, pa.DataType]) -> pa.Schema:
-    """Columns of the contract, and those that this run found beside them."""
-    return pa.schema([*contract.schema, *((name, kind) for name, kind in added.items() if name not in contract.columns)])

@@ -1,14 +1,15 @@
 """The pass over incoming fragments: open, look for drift, clean and check, write parts, set bad rows aside."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from raypipe.contract import Cleaned, Contract, SchemaDiff, schema_diff
-from raypipe.core.errors import SchemaMismatch
+from raypipe.core.digest import digest_json
+from raypipe.core.errors import SchemaMismatch, SourceError
 from raypipe.core.fragments import Apart
 from raypipe.core.storage import Storage
 from raypipe.ingest._asides import Asides
@@ -23,6 +24,7 @@ class Recipe:
 
     Attributes:
         uri: Where its parts go.
+        label: Name of the version that the run follows.
         source: What reads its fragments.
         contract: What its rows must be.
         before: The columns that were found before.
@@ -32,6 +34,7 @@ class Recipe:
     """
 
     uri: str
+    label: str
     source: Source
     contract: Contract
     before: pa.Schema | None
@@ -57,6 +60,7 @@ class Read:
         task: Which fragment.
         parts: Files with its good rows.
         aside: Rows set aside, by rule.
+        broken: Rows by each rule that they break, also those that break several.
         warned: Rows that stay though they break a rule, by rule.
         cleaned: Cells that cleaning changed, by step.
         example: One row set aside, in words.
@@ -64,12 +68,14 @@ class Read:
         added: Columns that drift added, with their types.
         found: The columns it has.
         diff: How they differ from what was expected.
-        sha256: Of its bytes.
+        sha256: Of its bytes, where it has some.
+        content: Digest of its rows, good and bad, where there are no bytes.
     """
 
     task: Task
     parts: tuple[Part, ...]
     aside: Mapping[str, int]
+    broken: Mapping[str, int]
     warned: Mapping[str, int]
     cleaned: Mapping[str, Cleaned]
     example: str
@@ -78,6 +84,7 @@ class Read:
     found: pa.Schema
     diff: SchemaDiff
     sha256: str | None
+    content: str
 
 
 class Reader:
@@ -92,8 +99,7 @@ class Reader:
         with recipe.source.open(task.fragment) as reading:
             contract, diff = settled(recipe, reading.schema, task.fragment.uri)
             pass_ = _Pass(recipe=recipe, task=task, contract=contract, parents=_parents(recipe))
-            rows = _rows(reading.tables(_readable(contract, reading.schema)), contract)
-            for i, chunk in enumerate(canonical(rows)):
+            for i, chunk in enumerate(canonical(reading.tables(_readable(contract, reading.schema)))):
                 pass_.take(chunk, f"{task.stem}-{i:05d}.parquet")
             records = pass_.asides.records(reading.line_of)
             sha256, found = reading.sha256, reading.schema
@@ -103,6 +109,7 @@ class Reader:
             task=task,
             parts=tuple(pass_.parts),
             aside=dict(pass_.asides.counts),
+            broken=dict(pass_.broken),
             warned=dict(pass_.warned),
             cleaned=pass_.cleaned,
             example=pass_.asides.example,
@@ -111,6 +118,7 @@ class Reader:
             found=found,
             diff=diff,
             sha256=sha256,
+            content=digest_json([pass_.content, [] if records is None else records.column("id").to_pylist()]),
         )
         return Apart(value=read, large=tuple(pass_.held))
 
@@ -124,14 +132,17 @@ def settled(recipe: Recipe, found: pa.Schema, uri: str) -> tuple[Contract, Schem
     """The contract for a fragment with columns `found`, by the policy on drift.
 
     Raises:
-        SchemaMismatch: when a column that is not optional is missing, or a new one is refused.
+        SchemaMismatch: when a column that is not optional is missing.
+        SourceError: when a new one is refused.
     """
     contract = recipe.contract
     diff = schema_diff(found, contract, recipe.before)
-    missing = [name for name in diff.missing if not contract.columns[name].optional]
-    refused = diff.new if contract.drift == "refuse" else ()
-    if missing or refused:
-        raise SchemaMismatch(uri, missing, list(diff.new), dict(diff.renamed))
+    if diff.missing:
+        raise SchemaMismatch(uri, diff.missing, list(diff.new), diff.renamed)
+    if contract.drift == "refuse" and diff.new:
+        problem = f"has {len(diff.new)} column(s) that are not declared: {', '.join(diff.new)}"
+        way_out = f"declare them, or set data.tables.{recipe.stamp.table}.contract.drift to add or ignore"
+        raise SourceError(uri, problem, way_out)
     if contract.drift == "add" and diff.new:
         contract = contract.with_added(pa.schema([found.field(name) for name in diff.new]))
     return contract, diff
@@ -147,15 +158,6 @@ def _readable(contract: Contract, found: pa.Schema) -> list[str]:
     return [name for name in contract.columns if name in found.names]
 
 
-def _rows(tables: Iterator[pa.Table], contract: Contract) -> Iterator[pa.Table]:
-    """Tables with all columns of the contract: those that the fragment lacks are null."""
-    for table in tables:
-        for name in contract.columns:
-            if name not in table.column_names:
-                table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
-        yield table
-
-
 class _Pass:
     """Takes the chunks of one fragment."""
 
@@ -165,7 +167,9 @@ class _Pass:
         self.asides = Asides(stamp=recipe.stamp, contract=contract, uri=fragment.uri, fragment=fragment.identity[:16])
         self.parts: list[Part] = []
         self.held: list[Held] = []
+        self.broken: Counter[str] = Counter()
         self.warned: Counter[str] = Counter()
+        self.content: list[str] = []
         self.cleaned: dict[str, Cleaned] = {}
 
     def take(self, chunk: pa.Table, path: str) -> None:
@@ -173,21 +177,21 @@ class _Pass:
         rows = self.asides.without_broken(chunk)
         checked = self._contract.check(rows, parents=self._parents)
         self.asides.broken_rules(rows, checked.bad)
+        self.broken.update(checked.broken)
         self.warned.update(checked.warned)
         self.cleaned = add_cleaned(self.cleaned, checked.cleaned)
         if checked.good.num_rows:
-            digest = content_digest(checked.good) if self._recipe.digests else ""
+            self.content += [content_digest(checked.good)] if self._recipe.digests else []
             row_N = rows.column(ROW).to_numpy()[checked.good_rows_M]
             self.parts.append(write_part(self._recipe.uri, path, checked.good))
-            self.held.append(Held.of(checked.good, self._contract, row_N, content=digest))
+            self.held.append(Held.of(checked.good, self._contract, row_N))
 
 
 def add_cleaned(before: Mapping[str, Cleaned], more: Mapping[str, Cleaned]) -> dict[str, Cleaned]:
     """Counts of both, with the first example."""
     out = dict(before)
     for step, cleaned in more.items():
-        first = out.get(step, Cleaned(cells=0, before=cleaned.before, after=cleaned.after))
-        out[step] = Cleaned(cells=first.cells + cleaned.cells, before=first.before, after=first.after)
+        out[step] = out[step] + cleaned if step in out else cleaned
     return out
 
 
@@ -195,8 +199,6 @@ def distinct(diffs: Sequence[tuple[str, SchemaDiff]]) -> tuple[str, ...]:
     """The lines of all differences, each once, with the first fragment that shows it."""
     lines: dict[str, str] = {}
     for uri, diff in diffs:
-        for line in diff.text.splitlines():
+        for line in diff.lines:
             lines.setdefault(line, uri)
     return tuple(f"{line} (first in {uri})" for line, uri in lines.items())
-
-

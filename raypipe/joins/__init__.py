@@ -1,4 +1,4 @@
-"""Joins: feature views onto events, exact and as of what was known at a point in time, in one place or partition by partition."""
+"""Joins: feature views onto events, exact or as of what was known at a point in time; in one place, or in partitions."""
 
 from raypipe.joins._distributed import Partitioned, PartitionedJoin
 from raypipe.joins._index import check_view

@@ -34,7 +34,6 @@ _SEED = 0x6A6F696E
 """Polars' hash: the same for all workers of one job, which is all that partitions are for."""
 _POSITION = "__position"
 _LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
-MAX_PARTITIONS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raypipe.joins._index import AVAILABLE, delayed
+from raypipe.joins._index import AVAILABLE, delayed, index_view
 from raypipe.joins._view import FeatureView, view_column
 
 WHY = "__why"
@@ -58,7 +58,7 @@ def look_up(events: pa.Table, view: FeatureView, rows: pa.Table, *, at: str | No
 
 def nothing_found(events: pa.Table, view: FeatureView, schema: pa.Schema, *, at: str | None) -> pa.Table:
     """What `look_up` gives in a view without rows, whose columns have the types in `schema`."""
-    return look_up(events, view, schema.empty_table().select(list(view.table_columns)), at=at)
+    return look_up(events, view, index_view(view, schema.empty_table()).rows, at=at)
 
 
 def counts_of(why: pa.ChunkedArray | pa.Array) -> dict[str, int]:
@@ -72,8 +72,8 @@ def _code(why: Why) -> int:
 
 
 def _all_null(found: dict[str, pa.ChunkedArray]) -> NDArray[np.bool_]:
-    nulls = [pc.is_null(column).to_numpy() for column in found.values()]
-    return np.logical_and.reduce(nulls)
+    null_N: NDArray[np.bool_] = np.logical_and.reduce([pc.is_null(column).to_numpy() for column in found.values()])
+    return null_N
 
 
 def _frames(events: pa.Table, view: FeatureView, rows: pa.Table, at: str | None) -> tuple[pl.DataFrame, pl.DataFrame]:

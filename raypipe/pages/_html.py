@@ -4,7 +4,7 @@ import html
 import math
 from collections.abc import Sequence
 
-_VOID = ("meta", "br", "col")
+_VOID = ("meta", "br", "col", "input")
 
 
 class Html(str):

@@ -11,7 +11,7 @@ from raypipe.ingest import TableSpec
 from raypipe.joins import Joins
 from raypipe.models import Model
 from raypipe.prepare import Collection, Plan, Task, make_plan
-from raypipe.registry import Tracking
+from raypipe.registry import LineageEvents, Tracking
 from raypipe.score import Scoring
 from raypipe.serve import Serving
 from raypipe.split import Split
@@ -100,6 +100,7 @@ class Experiment:
         gc: When prepared data that is no longer used goes.
         storage: Where state lives.
         tracking: The MLflow store.
+        lineage: Where OpenLineage events go.
         ray: The cluster.
         core: Rules of the configuration itself.
     """
@@ -122,6 +123,7 @@ class Experiment:
     gc: Collection = Collection()
     storage: Storage = Storage()
     tracking: Tracking = Tracking()
+    lineage: LineageEvents = LineageEvents()
     ray: Cluster = Cluster()
     core: Core = Core()
 

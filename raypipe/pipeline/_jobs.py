@@ -26,7 +26,7 @@ def run_train(run: Experiment, record: JobRecord) -> None:
     session = _session.open_session(run, record.settings)
     tables = _session.open_tables(session)
     prepared = _session.prepare_data(session, tables)
-    trained = _session.train(session, run.model.kind, Candidate(model=run.model, trainer=run.trainer), prepared)
+    trained = _session.train(session, run.model.kind, Candidate(model=run.model, trainer=run.trainer), prepared, tables)
     version = _promote.register(session, trained, prepared)
     say(f"registered {version.name}@{version.version}, digest {version.digest[:12]}")
     record.finish(

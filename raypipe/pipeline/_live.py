@@ -10,6 +10,7 @@ import numpy as np
 from raypipe.bundle import Bundle
 from raypipe.core.console import say
 from raypipe.core.errors import EndpointError
+from raypipe.pipeline._events import score_told
 from raypipe.pipeline._session import DATA, Session
 from raypipe.prepare import Prepared
 from raypipe.registry import ModelVersion
@@ -38,6 +39,7 @@ def go_live(session: Session, version: ModelVersion) -> Deployed:
 
     step = session.steps.checked("deploy", work, engine="Ray Serve")
     deployed: Deployed = step.result["deployed"]
+    session.registry.deployed(version, endpoint=deployed.name, url=deployed.url)
     say(f"  {deployed.url} answers as {version.name}@{version.version}, by {deployed.engine}")
     return deployed
 
@@ -95,8 +97,11 @@ def score(session: Session, tables: Mapping[str, TableRef], version: ModelVersio
     model = ModelId(name=version.name, version=version.version, digest=version.digest, bundle_uri=version.bundle_uri)
     run = session.run
 
+    def score_all() -> Scored:
+        return score_table(session.plan, tables, run.scoring, model, storage=run.storage, joins=run.joins)
+
     def work() -> tuple[Mapping[str, Any], str, bool]:
-        scored = score_table(session.plan, tables, run.scoring, model, storage=run.storage, joins=run.joins)
+        scored = score_told(run, session.events, tables, version, score_all)
         reason = (
             "scored before" if scored.reused else f"{scored.rows.rows_out:,} predictions by {version.name}@{version.version}"
         )

@@ -24,7 +24,7 @@ def run_pipeline(run: Experiment, record: JobRecord) -> None:
     tables = {name: found.ref for name, found in ingested.items()}
     prepared = _session.prepare_data(session, tables)
     candidates = run.all_candidates()
-    trained = {name: _session.train(session, name, candidate, prepared) for name, candidate in candidates.items()}
+    trained = {name: _session.train(session, name, candidate, prepared, tables) for name, candidate in candidates.items()}
     found = {name: _session.evaluate(session, name, bundle, prepared) for name, bundle in trained.items()}
     _session.show_evaluations(found)
     chosen = choose(run, {name: by_split["validation"] for name, by_split in found.items()})

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def register(session: Session, trained: TrainedBundle, prepared: Prepared) -> Mo
     """The registered version of a trained bundle; found by digest when it is there."""
     keep(session, trained, prepared)
     tags = {f"table.{name}": f"{name}@{version}" for name, version in prepared.tables.items()}
-    tags["candidate"] = trained.candidate
+    tags |= {"candidate": trained.candidate, "prepared": prepared.digest}
     folder = download_folder(trained.bundle_uri)
     try:
         return session.registry.register(session.run.name, folder, run_id=trained.run_id, tags=tags)
@@ -115,19 +115,18 @@ def report(
     def work() -> Mapping[str, Any]:
         facts = _facts(session, outcome, prepared=prepared, tables=tables, trained=trained, found=evaluations)
         write_bytes(uri, render_report(facts).encode())
-        _track(session, facts, trained[chosen].run_id, list(evaluations[chosen].values()), asdict(decision))
+        tags = {"gate": f"{decision.verdict}: {decision.reason}", "version": facts.version, "evaluated_on": prepared.digest}
+        _track(session, facts, trained[chosen].run_id, list(evaluations[chosen].values()), tags)
         return {"uri": uri}
 
     session.steps.cached("report", parts, work, engine=DRIVER, outputs=("uri",))
     return uri
 
 
-def _track(
-    session: Session, facts: ReportFacts, run_id: str, evaluations: list[Evaluation], decision: Mapping[str, Any]
-) -> None:
+def _track(session: Session, facts: ReportFacts, run_id: str, evaluations: list[Evaluation], tags: Mapping[str, str]) -> None:
     tracker = reopen_run(session.run.tracking, session.run.storage, run_id=run_id)
     tracker.log_metrics(tracked_metrics(evaluations))
-    tracker.log_tags({"gate": f"{decision['verdict']}: {decision['reason']}", "version": facts.version})
+    tracker.log_tags(tags)
     tracker.log_json("evaluation.json", {e.split: e.to_dict() for e in evaluations})
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
         page = Path(scratch) / "report.html"

@@ -18,21 +18,12 @@ from raypipe.core.storage import join, read_bytes, read_json
 from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._train import TrainedBundle
 from raypipe.prepare import Joined, Plan, Prepared, digest_own_parts
-from raypipe.registry import Entry, Provenance
+from raypipe.registry import PROVENANCE, Entry, Provenance, reopen_run
 from raypipe.tables import TableRef
 
 _PACKAGES = (
-    "bundle",
-    "contract",
-    "core",
-    "evaluate",
-    "expressions",
-    "features",
-    "joins",
-    "models",
-    "prepare",
-    "split",
-    "train",
+    *("bundle", "contract", "core", "evaluate", "expressions", "features", "joins", "models"),
+    *("prepare", "profiles", "score", "split", "train"),
 )
 _FEATURES, _WEIGHTS, _GOLDEN = (
     ("features.json", "features.arrow"),
@@ -70,6 +61,13 @@ def provenance_of(
         tables={name: ref.version for name, ref in used.items()},
         layers=layers,
     )
+
+
+def record_provenance(run: Experiment, provenance: Provenance, trained: TrainedBundle) -> None:
+    """Write `provenance` into the MLflow run; digests of config and code become tags, which a registered version takes over."""
+    tracker = reopen_run(run.tracking, run.storage, run_id=trained.run_id)
+    tracker.log_json(PROVENANCE, provenance.to_dict())
+    tracker.log_tags({name: provenance.digest(name) for name in ("config", "code")})
 
 
 def decisive(run: Experiment, candidate: Candidate, plan: Plan) -> dict[str, Any]:

@@ -11,13 +11,15 @@ from raypipe.core.console import headline, say, table
 from raypipe.core.rows import RowCounts
 from raypipe.core.storage import join
 from raypipe.evaluate import METRICS, Evaluation
-from raypipe.ingest import Ingested, ingest_tables
+from raypipe.ingest import Ingested
+from raypipe.pipeline._events import ingest_told, train_told
 from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._judge import evaluate_bundle
+from raypipe.pipeline._provenance import provenance_of, record_provenance
 from raypipe.pipeline._steps import ALL_TOGETHER, Step, Steps, fingerprint
 from raypipe.pipeline._train import TrainedBundle, train_candidate, training_fingerprint
 from raypipe.prepare import JOINED_MANIFEST, MANIFEST, Plan, Prepared, prepare, prepared_digest
-from raypipe.registry import Registry, tracking_uri
+from raypipe.registry import Events, Registry, tracking_uri
 from raypipe.serve import prepare_environment
 from raypipe.tables import TableRef, Tables
 
@@ -47,12 +49,14 @@ class Session:
         plan: Its checked task.
         steps: Finished steps.
         settings: The resolved configuration with secrets masked.
+        events: Where what the job reads and writes is told.
     """
 
     run: Experiment
     plan: Plan
     steps: Steps
     settings: Mapping[str, Any]
+    events: Events
 
     @property
     def registry(self) -> Registry:
@@ -79,7 +83,7 @@ def open_session(run: Experiment, settings: Mapping[str, Any], *, serving: bool 
         prepare_environment(run.serving)
     steps = Steps(run.storage, run.name)
     steps.checked("start", lambda: _start(run), engine="Ray")
-    return Session(run=run, plan=plan, steps=steps, settings=settings)
+    return Session(run=run, plan=plan, steps=steps, settings=settings, events=run.lineage.open())
 
 
 def _start(run: Experiment) -> tuple[Mapping[str, Any], str, bool]:
@@ -99,7 +103,7 @@ def ingest(session: Session) -> dict[str, Ingested]:
     run = session.run
 
     def work() -> tuple[dict[str, Ingested], str, bool]:
-        done = ingest_tables(run.data.tables, run.storage)
+        done = ingest_told(run, session.events)
         changed = [name for name, table in done.items() if not table.reused]
         reason = f"new versions of {', '.join(changed)}" if changed else "no source has changed"
         return done, reason, not changed
@@ -155,17 +159,24 @@ def prepare_data(session: Session, tables: Mapping[str, TableRef]) -> Prepared:
     return prepared
 
 
-def train(session: Session, name: str, candidate: Candidate, prepared: Prepared) -> TrainedBundle:
-    """Train one candidate, unless the same was done before."""
+def train(
+    session: Session, name: str, candidate: Candidate, prepared: Prepared, tables: Mapping[str, TableRef]
+) -> TrainedBundle:
+    """Train one candidate and record what it was made of and what came out, unless the same was done before."""
     engine = f"Ray Train, {candidate.trainer.num_workers} worker(s)" if candidate.trainer.num_workers else DRIVER
+    run, plan = session.run, session.plan
+    read = {table: tables[table] for table in plan.tables}
+
+    def train_it() -> TrainedBundle:
+        return train_candidate(run, name, candidate, plan=plan, prepared=prepared, settings=session.settings)
 
     def work() -> Mapping[str, Any]:
         with prepared.in_use():
-            return train_candidate(
-                session.run, name, candidate, plan=session.plan, prepared=prepared, settings=session.settings
-            ).to_dict()
+            trained = train_told(run, session.events, name, read, train_it)
+            record_provenance(run, provenance_of(run, candidate, trained, plan=plan, prepared=prepared, tables=read), trained)
+        return trained.to_dict()
 
-    tracked = {"tracking": tracking_uri(session.run.tracking, session.run.storage)}
+    tracked = {"tracking": tracking_uri(run.tracking, run.storage)}
     parts = {**training_fingerprint(candidate, prepared), **tracked}
     step = session.steps.cached(f"train-{name}", parts, work, engine=engine, outputs=("bundle_uri",))
     return TrainedBundle.from_dict(step.result)

@@ -1,8 +1,8 @@
 """Prepare: tables at a version -> joined, labelled, split, fitted and transformed rows. The only Ray code around features."""
 
+from raypipe.prepare._audit import audit_prepared, audit_problems, audit_uri, find_audit
 from raypipe.prepare._cost import BOUNDS, Cost, FeatureCost, cost_of
 from raypipe.prepare._dataset import fit_dataset
-from raypipe.prepare._events import broadcast_views
 from raypipe.prepare._files import fit_files, transform_files
 from raypipe.prepare._gc import Collecting, Collection, collect
 from raypipe.prepare._join import enrich
@@ -15,6 +15,7 @@ from raypipe.prepare._training import FittedTraining, fit_transform_training
 from raypipe.prepare._transform import label_tensor
 from raypipe.prepare._use import mark_used
 from raypipe.prepare._user_code import digest_own_parts
+from raypipe.prepare._views import placed_views
 
 __all__ = [
     "BOUNDS",
@@ -32,11 +33,14 @@ __all__ = [
     "Plan",
     "Prepared",
     "Task",
-    "broadcast_views",
+    "audit_prepared",
+    "audit_problems",
+    "audit_uri",
     "collect",
     "cost_of",
     "digest_own_parts",
     "enrich",
+    "find_audit",
     "find_prepared",
     "fit_dataset",
     "fit_files",
@@ -46,6 +50,7 @@ __all__ = [
     "make_plan",
     "mark_used",
     "pending",
+    "placed_views",
     "prepare",
     "prepared_digest",
     "transform_files",

@@ -14,7 +14,7 @@ from raypipe.ingest import TableSpec
 from raypipe.joins import view_column
 from raypipe.prepare._derive import derivations, raw_columns
 from raypipe.prepare._task import Task
-from raypipe.split import Split
+from raypipe.split import KFold, PredefinedSplit, Split, StratifiedSplit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +108,25 @@ def type_problems(task: Task, tables: Mapping[str, TableSpec], schema: pa.Schema
             yield f"task.prediction_time: {task.prediction_time} gives {found}, expected a timestamp"
     for name, view in task.views.items():
         contract = tables[view.table].contract.schema
-        if view.event_time and not pa.types.is_timestamp(contract.field(view.event_time).type):
-            yield f"task.views.{name}.event_time: {view.event_time} is {contract.field(view.event_time).type}, not a timestamp"
+        for setting, column in (("event_time", view.event_time), ("known_time", view.known_time)):
+            if column and not pa.types.is_timestamp(contract.field(column).type):
+                yield f"task.views.{name}.{setting}: {column} is {contract.field(column).type}, not a timestamp"
         for left, right in view.entity.items():
             ours, theirs = schema.field(left).type, contract.field(right).type
             if ours != theirs:
                 yield f"task.views.{name}.entity: {left} is {ours} but {view.table}.{right} is {theirs}; give both one type"
+
+
+def split_problems(task: Task, split: Split, schema: pa.Schema) -> Iterator[str]:
+    """Splits by classes where there are none, and by a column that names no split. `schema` holds raw and derived columns."""
+    if isinstance(split, StratifiedSplit | KFold) and split.needs_classes and task.kind == "regression":
+        setting = "split.by" if isinstance(split, StratifiedSplit) else "split.stratify"
+        problem = f"split: {type(split).__name__} by the label needs classes, and task.kind is regression"
+        yield f"{problem}; name columns under {setting}"
+    if isinstance(split, PredefinedSplit):
+        found = schema.field(split.column).type
+        if not (pa.types.is_string(found) or pa.types.is_integer(found) or pa.types.is_boolean(found)):
+            yield f"split.column: {split.column} is {found}; expected text, whole numbers or booleans"
 
 
 def derived_schema(task: Task, schema: pa.Schema) -> pa.Schema:

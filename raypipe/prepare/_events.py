@@ -1,7 +1,8 @@
 """The driver of stage one: from table versions to joined rows, and the merged state of the features fitted in the same pass."""
 
+import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import chain
@@ -9,19 +10,19 @@ from operator import add
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raypipe.core.errors import EmptySplit, LabelError, SourceError
-from raypipe.core.fragments import map_fragments, share
-from raypipe.core.storage import arrow_filesystem, join, path_of, write_json
+from raypipe.core.fragments import map_fragments
+from raypipe.core.storage import join, write_json
 from raypipe.core.tensors import Target
 from raypipe.features import FitState, merge_states
-from raypipe.joins import FeatureView, Joins, check_view
+from raypipe.joins import Joins
 from raypipe.prepare._fitting import Fitting
-from raypipe.prepare._join import UNLABELLED, JoinedPart, JoinPart
-from raypipe.prepare._joined import JOINED_MANIFEST, Joined
+from raypipe.prepare._join import UNLABELLED, AskPart, JoinedPart, JoinPart, for_split, stem_of
+from raypipe.prepare._joined import ASIDE, JOINED_AT, JOINED_MANIFEST, Joined
 from raypipe.prepare._plan import Plan
-from raypipe.split import SPLITS
+from raypipe.prepare._views import placed_views
+from raypipe.split import SPLITS, Split, fit_split
 from raypipe.tables import TableRef
 
 
@@ -40,21 +41,24 @@ def join_events(
 
     Raises:
         SourceError: events without rows.
+        ConfigError: rows that cannot be split as asked.
         LabelError, EmptySplit, ViewTooLarge, DuplicateKeys, FeatureError: before the rows are marked complete.
     """
     events = tables[plan.task.events]
     if not events.parts:
         way_out = "ingest a source with rows that the contract takes, or name another table under task.events"
         raise SourceError(events.label, "the events have no rows, so there are no training rows", way_out)
-    views = broadcast_views(plan, tables, joins)
-    sources = [(f"{i:05d}", events.part_uri(part)) for i, part in enumerate(events.parts)]
-    work = JoinPart(plan=plan, views=views, uri=uri, fitting=fitting)
+    sources = [(i, events.part_uri(part)) for i, part in enumerate(events.parts)]
     parts: list[JoinedPart] = []
-    states = _states(map_fragments(work, sources, title="join, label and split"), parts)
-    first = next(states, None)  # there is none without training rows, or with nothing to fit
-    state = None if first is None else merge_states(chain([first], states))
+    with placed_views(plan, tables, joins, scratch=join(uri, ASIDE, uuid.uuid4().hex)) as views:
+        ready = replace(plan, split=_fitted_split(plan, views, events, sources))
+        work = JoinPart(plan=ready, schema=events.schema, views=views, uri=uri, fitting=fitting)
+        states = _states(map_fragments(work, sources, title="join, label and split"), parts)
+        first = next(states, None)  # there is none without training rows, or with nothing to fit
+        state = None if first is None else merge_states(chain([first], states))
     num_rows = {name: sum(part.num_rows[name] for part in parts) for name in SPLITS}
-    stems = [stem for stem, _ in sources]
+    stems = [stem_of(part) for part, _ in sources]
+    why = {name: reduce(add, (Counter(part.unmatched[name]) for part in parts)) for name in plan.task.views}
     joined = Joined(
         uri=uri,
         digest=digest,
@@ -65,7 +69,8 @@ def join_events(
         target=_target(plan, parts, num_rows),
         columns=plan.kept,
         files={name: tuple(s for s, part in zip(stems, parts, strict=True) if part.num_rows[name]) for name in SPLITS},
-        unmatched={name: sum(part.unmatched[name] for part in parts) for name in plan.task.views},
+        unmatched={name: counts.total() for name, counts in why.items()},
+        unmatched_why={name: dict(sorted(counts.items())) for name, counts in why.items()},
     )
     if fitting is not None and state is not None:
         state = fitting.finish(state, joined.files["train"])
@@ -73,40 +78,15 @@ def join_events(
     return JoinedEvents(joined=joined, state=state)
 
 
-def broadcast_views(plan: Plan, tables: Mapping[str, TableRef], joins: Joins) -> dict[str, Any]:
-    """Each view read and checked by a Ray task; references into the object store, which every worker maps.
+def _fitted_split(plan: Plan, views: Mapping[str, Any], events: TableRef, sources: Sequence[tuple[int, str]]) -> Split:
+    """The split that assigns rows, after the passes over the events that it asks for."""
+    lean = for_split(plan)
 
-    Raises:
-        ViewTooLarge, DuplicateKeys: naming the view.
-    """
-    loads = {
-        name: _LoadView(
-            name=name,
-            view=view,
-            uris=tuple(tables[view.table].part_uri(part) for part in tables[view.table].parts),
-            schema=tables[view.table].schema,
-            limit_bytes=joins.broadcast_bytes,
-        )
-        for name, view in plan.task.views.items()
-    }
-    return share(loads)
+    def ask(question: Callable[[pa.Table], Any], /) -> Iterable[Any]:
+        work = AskPart(plan=lean, schema=events.schema, views=views, question=question)
+        return map_fragments(work, sources, title="look at the rows to split")
 
-
-@dataclass(frozen=True, kw_only=True)
-class _LoadView:
-    """Worker: all rows of one view; `schema` is that of its table, which may have no parts."""
-
-    name: str
-    view: FeatureView
-    uris: tuple[str, ...]
-    schema: pa.Schema
-    limit_bytes: int
-
-    def __call__(self) -> pa.Table:
-        columns = list(self.view.table_columns)
-        read = [pq.read_table(path_of(uri), columns=columns, filesystem=arrow_filesystem(uri)) for uri in self.uris]
-        rows = pa.concat_tables(read) if read else self.schema.empty_table()
-        return check_view(self.name, self.view, rows, limit_bytes=self.limit_bytes)
+    return fit_split(plan.split, ask, key=plan.key, at=JOINED_AT if plan.task.prediction_time else None)
 
 
 def _states(parts: Iterator[JoinedPart], counted: list[JoinedPart]) -> Iterator[FitState]:

@@ -1,7 +1,8 @@
 """Folds of training rows, for encodings that use the label: no row is encoded with its own label.
 
 Rows without an order go to folds by a hash of their key, or of the columns whose groups a split keeps together. Under a
-`TimeSplit` a fold is one of equally long blocks of the train window, numbered in order of time.
+`TimeSplit` a fold is one of equally long blocks of the train window, numbered in order of time; a row is encoded by the blocks
+whose labels were all known at its time, so with a `label_delay` by those before the block that it would be in so much earlier.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
@@ -18,7 +20,7 @@ from raypipe.core.tensors import TargetKind
 from raypipe.features import FeatureSet, Labels
 from raypipe.features._hashing import buckets, hash_columns
 from raypipe.prepare._joined import JOINED_AT, JOINED_LABEL
-from raypipe.split import Split, TimeSplit
+from raypipe.split import Split, TimeSplit, groups_of
 
 NUM_FOLDS, NUM_BLOCKS = 5, 10
 """Folds by hash, and blocks of time: of these the first is encoded by the mean label alone, so they are shorter."""
@@ -78,7 +80,7 @@ class Folding:
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the joined rows that decide the fold."""
-        return (JOINED_AT,) if self.past_only else (self.split.columns or self.key)
+        return (JOINED_AT,) if self.past_only else (groups_of(self.split) or self.key)
 
     @property
     def label_columns(self) -> tuple[str, ...]:
@@ -86,8 +88,15 @@ class Folding:
         return (*self.columns, JOINED_LABEL)
 
     def fold_ids(self, rows: pa.Table) -> NDArray[np.int64]:
-        """The fold of each training row."""
+        """The fold of each training row, whose label counts in it."""
         return fold_ids(rows, split=self.split, key=self.key, num_folds=self.num_folds)
+
+    def encoding_ids(self, rows: pa.Table) -> NDArray[np.int64]:
+        """The fold that each training row is encoded as: by the labels of all others, under a `TimeSplit` of earlier ones."""
+        if not isinstance(self.split, TimeSplit) or not self.split.label_delay:
+            return self.fold_ids(rows)
+        known = pc.subtract(rows.column(JOINED_AT), pa.scalar(self.split.label_delay, pa.duration("us")))
+        return self.fold_ids(rows.set_column(rows.column_names.index(JOINED_AT), JOINED_AT, known))
 
     def labels(self, rows: pa.Table) -> Labels:
         """Label and fold of each training row."""
@@ -99,7 +108,7 @@ def fold_ids(rows: pa.Table, *, split: Split, key: tuple[str, ...], num_folds: i
     """The fold of each training row, 0 to `num_folds` - 1: a function of the row and the split alone.
 
     Args:
-        rows: Training rows with the columns of the key and of the split, or under a `TimeSplit` the prediction time.
+        rows: Training rows with the columns of the key and of the split's groups, or under a `TimeSplit` the prediction time.
         split: How rows were assigned to train.
         key: The row key.
         num_folds: At least 1.
@@ -109,7 +118,7 @@ def fold_ids(rows: pa.Table, *, split: Split, key: tuple[str, ...], num_folds: i
         bounds = pa.array([low, high], pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist()
         times_N = rows.column(JOINED_AT).cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
         return blocks(times_N, low=bounds[0], high=bounds[1], num_blocks=num_folds)
-    return buckets(_hashes(rows, split.columns or key), num_folds)
+    return buckets(_hashes(rows, groups_of(split) or key), num_folds)
 
 
 def blocks(times_N: NDArray[np.int64], *, low: int, high: int, num_blocks: int) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Joined rows: stage one of prepared data. What one (table versions, task, split) gave, whatever the features are.
 
 ``joined/DIGEST/`` holds ``rows/SPLIT/STEM.parquet``, one file for each part of the events and split, ``fits/`` with the
-states of features that were fitted on these rows, ``aside/`` with what a running fit puts aside, and ``joined.json``,
+states of features that were fitted on these rows, ``aside/`` with what a running fit or join puts aside, and ``joined.json``,
 written when all rows are there.
 """
 
@@ -17,10 +17,10 @@ from raypipe.core.errors import StorageError
 from raypipe.core.rows import RowCounts
 from raypipe.core.storage import arrow_filesystem, join, path_of, read_json
 from raypipe.core.tensors import Target
-from raypipe.split import SPLITS
+from raypipe.split import LABEL, SPLITS
 
 JOINED_AT = "__at"
-JOINED_LABEL = "__label"
+JOINED_LABEL = LABEL
 JOINED_MANIFEST = "joined.json"
 ASIDE = "aside"
 FORMAT = 1
@@ -41,6 +41,7 @@ class Joined:
         columns: Columns of the rows.
         files: Split -> stems of its parts, in table order.
         unmatched: View -> rows for which it gave nothing.
+        unmatched_why: View -> how many of these for which reason.
     """
 
     uri: str
@@ -53,6 +54,7 @@ class Joined:
     columns: tuple[str, ...]
     files: Mapping[str, tuple[str, ...]]
     unmatched: Mapping[str, int]
+    unmatched_why: Mapping[str, Mapping[str, int]]
 
     def uri_of(self, split: str, stem: str) -> str:
         """The Parquet file of one part."""
@@ -86,6 +88,7 @@ class Joined:
             "columns": list(self.columns),
             "files": {split: list(files) for split, files in self.files.items()},
             "unmatched": dict(self.unmatched),
+            "unmatched_why": {view: dict(counts) for view, counts in self.unmatched_why.items()},
         }
 
     @classmethod
@@ -108,6 +111,7 @@ class Joined:
             columns=tuple(data["columns"]),
             files={split: tuple(files) for split, files in data["files"].items()},
             unmatched=data["unmatched"],
+            unmatched_why=data.get("unmatched_why", {}),  # not counted before
         )
 
 

@@ -106,7 +106,7 @@ def make_plan(
     raw_schema = pa.schema([(name, found.column.arrow_type) for name, found in available.items()])
     features.check(raw_schema)
     schema = checks.derived_schema(task, raw_schema)
-    _refuse([*checks.type_problems(task, tables, schema)])
+    _refuse([*checks.type_problems(task, tables, schema), *checks.split_problems(task, split, schema)])
     checks.check_label_type(task, compile_expression(task.label).type_in(schema))
     check_labels(features, task.kind, split)
     raw = {*events.key, *features.input_columns, *raw_columns(task.derive, before_views(task))}

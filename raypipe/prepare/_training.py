@@ -40,8 +40,9 @@ def fit_transform_training(
     """Fit `features` on training rows in memory and transform these rows, out of fold where a feature uses the label.
 
     ``fitted.features.transform(rows)`` would encode training rows with their own labels: a leak that validation rows cannot
-    show. Folds are by a hash of `key`, or of the columns of a split by groups, and under a `TimeSplit` the blocks of its train
-    window, of which a row is encoded by earlier ones only. The canonical chunk is a run of 250,000 rows.
+    show. Folds are by a hash of `key`, or of the columns whose groups a split keeps together, and under a `TimeSplit` the
+    blocks of its train window, of which a row is encoded by earlier ones only, whose labels were known at its time. The
+    canonical chunk is a run of 250,000 rows.
 
     Args:
         features: The spec.
@@ -71,7 +72,7 @@ def transform_training(fitted: Fitted, rows: pa.Table, folding: Folding) -> Tens
     """Tensors of training rows, which hold label and time under the names of joined rows."""
     if fitted.folds is None:
         return fitted.features.transform(rows)
-    return fitted.folds.transform(fitted.features, rows, folding.fold_ids(rows))
+    return fitted.folds.transform(fitted.features, rows, folding.encoding_ids(rows))
 
 
 def _labelled(features: FeatureSet, rows: pa.Table, *, label: str, at: str | None, folding: Folding) -> pa.Table:

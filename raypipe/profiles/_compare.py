@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from raypipe.core.errors import ConfigError
 from raypipe.profiles._grids import FINEST, even_edges
 from raypipe.profiles._profile import ColumnProfile
-from raypipe.profiles._reports import SHARES, ListProfile, NumberProfile, Report, TimeProfile, ValueProfile
+from raypipe.profiles._reports import ListProfile, NumberProfile, Report, TimeProfile, ValueProfile
 
 _GROUPS = 10
 _LEAST_SHARE = 1e-4  # of an empty group, as is the custom: its logarithm stays finite
@@ -30,9 +30,9 @@ class Change:
     """What changed in a column.
 
     Attributes:
-        psi: Population stability index, 0 or more: by deciles of before for numbers, with a
-            group below and one above its range and one of infinities, by value for text and booleans, by length for lists. None for dates and timestamps, which move with the table's age,
-            and where a side has no values.
+        psi: Population stability index, 0 or more: by deciles of before for numbers, with a group below and one above its
+            range and one of infinities; by value for text and booleans, by length for lists. None for dates and timestamps,
+            which move with the table's age, and where a side has no values.
         null_change: Share of rows that are null or NaN, after less before: -1 to 1.
         mean_shift: Mean after less mean before, in standard deviations of before; 0 where they are the same, infinite where
             before had no spread. None for what has no mean, and where a side has no values.
@@ -103,10 +103,8 @@ def histogram_of(report: Report) -> Histogram | None:
         return None
     edge_E, num = _edges(report), sum(report.counts)
     below_E = np.append(0, np.cumsum(report.counts)) / num
-    if isinstance(report, NumberProfile):
-        if edge_E[-1] == report.max:  # the last bin holds its upper edge, too
-            edge_E[-1] = np.nextafter(edge_E[-1], np.inf)
-        edge_E, below_E = _refined(edge_E, below_E, np.array(report.quantiles))
+    if isinstance(report, NumberProfile) and edge_E[-1] == report.max:  # the last bin holds its upper edge, too
+        edge_E[-1] = np.nextafter(edge_E[-1], np.inf)
     return Histogram(edge_E=edge_E, below_E=below_E, num=num)
 
 
@@ -133,25 +131,6 @@ def _edges(report: NumberProfile | TimeProfile | ListProfile) -> NDArray[np.floa
         first, step = float(report.first_length or 0), report.lengths_per_bin
     edge_E: NDArray[np.float64] = first + step * np.arange(len(report.counts) + 1, dtype=np.float64)
     return edge_E
-
-
-def _refined(
-    edge_E: NDArray[np.float64], below_E: NDArray[np.float64], quantile_Q: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The same with the quantiles that lie in bins of more than a tenth; a value that is several of them is a step."""
-    share_Q = np.array(SHARES)
-    edges, shares = [edge_E], [below_E]
-    for i in np.flatnonzero(np.diff(below_E) > 1 / _GROUPS):
-        is_inside_Q = (quantile_Q >= edge_E[i]) & (quantile_Q < edge_E[i + 1])
-        is_inside_Q &= (share_Q > below_E[i]) & (share_Q < below_E[i + 1])
-        found_V, first_V, num_V = np.unique(quantile_Q[is_inside_Q], return_index=True, return_counts=True)
-        low_V, high_V = share_Q[is_inside_Q][first_V], share_Q[is_inside_Q][first_V + num_V - 1]
-        is_later_V, is_step_V = found_V > edge_E[i], (num_V > 1) | (found_V == edge_E[i])
-        edges += [found_V[is_later_V], np.nextafter(found_V[is_step_V], np.inf)]
-        shares += [low_V[is_later_V], high_V[is_step_V]]
-    edge_E, below_E = np.concatenate(edges), np.concatenate(shares)
-    order = np.lexsort((below_E, edge_E))
-    return edge_E[order], below_E[order]
 
 
 def _missing_share(profile: ColumnProfile) -> float:
@@ -186,7 +165,12 @@ def _grouped(old: Histogram, new: Histogram) -> list[NDArray[np.float64]]:
     below_E = old.below_E
     nearest = [int((np.abs(below_E - i / _GROUPS) + guess_E).argmin()) for i in range(1, _GROUPS)]
     bound_G = edge_E[np.unique([0, *nearest, len(edge_E) - 1])]
-    return [np.diff(h.below(bound_G), prepend=0.0, append=1.0) * h.num for h in (old, new)]
+    new_G = new.below(bound_G)
+    if bound_G[0] < new.edge_E[1]:  # nothing is known of how the outermost bins are filled, and they are often long
+        new_G[0] = 0.0
+    if bound_G[-1] > new.edge_E[-2]:
+        new_G[-1] = 1.0
+    return [np.diff(share_G, prepend=0.0, append=1.0) * h.num for h, share_G in ((old, old.below(bound_G)), (new, new_G))]
 
 
 def _psi_of_values(before: ValueProfile, after: ValueProfile) -> float | None:

@@ -159,6 +159,18 @@ def even_edges(low: float, high: float, *, max_bins: int, finest: int) -> NDArra
     return edge_E
 
 
+def roundest(low: float, high: float, *, finest: int) -> float | None:
+    """A multiple of a large power of two, from 2**`finest` on, between two numbers: the middle of an even bin."""
+    if not low < high:
+        return None
+    coarsest = math.frexp(high / 2 - low / 2)[1]  # no more than their distance
+    for exponent in range(coarsest, max(finest, coarsest - 55) - 1, -1):
+        x = math.ldexp(math.floor(math.ldexp(low, -exponent)) + 1, exponent)
+        if low < x < high:
+            return x
+    return None
+
+
 def _exponent(low: float, high: float, max_bins: int, finest: int) -> int:
     top, span = max(-low, high), high / 2 - low / 2
     exponent = max(finest, math.frexp(top)[1] - 53) if top else finest

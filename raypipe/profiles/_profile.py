@@ -17,7 +17,16 @@ import pyarrow.types as pt
 from raypipe.core.config import build
 from raypipe.core.kinds import ARROW, Kind, to_numbers
 from raypipe.profiles._details import MAX_KEPT, Detail, ListDetail, NumberDetail, TimeDetail, ValueDetail
-from raypipe.profiles._reports import REPORTS, ListProfile, NumberProfile, Report, TimeProfile, ValueProfile, report
+from raypipe.profiles._reports import (
+    REPORTS,
+    ListProfile,
+    NumberProfile,
+    Report,
+    TimeProfile,
+    ValueProfile,
+    quantiles_of,
+    report,
+)
 
 _DETAILS: Mapping[type[Report], type[Detail]] = MappingProxyType(
     {NumberProfile: NumberDetail, ValueProfile: ValueDetail, TimeProfile: TimeDetail, ListProfile: ListDetail}
@@ -86,6 +95,10 @@ class ColumnState:
         """The profile of the rows seen."""
         values = report(self.detail, kind=self.kind, nulls=self.nulls)
         return ColumnProfile(kind=self.kind, rows=self.rows, nulls=self.nulls, values=values)
+
+    def quantiles(self, shares: Sequence[float]) -> tuple[float, ...]:
+        """Values below which these shares of the numbers lie, as near as in a profile; none where there are no numbers."""
+        return tuple(quantiles_of(self.detail, shares)) if isinstance(self.detail, NumberDetail) else ()
 
     def to_plain(self) -> dict[str, Any]:
         """JSON scalars, NumPy and Arrow arrays."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from raypipe.core.config import config
 from raypipe.core.kinds import Kind
 from raypipe.profiles._details import Detail, ListDetail, NumberDetail, TimeDetail, ValueDetail
-from raypipe.profiles._grids import FINEST, counts_below, even_edges, quantiles
+from raypipe.profiles._grids import FINEST, Bins, counts_below, even_edges, quantiles, roundest
 
 SHARES = (0.0, 0.01, *(i / 20 for i in range(1, 20)), 0.99, 1.0)
 _INNER_BINS = 48
+_CUTS, _HEAVY, _ALL = 16, 1 / 20, 0.98
 _LARGEST_WHOLE = 2.0**53
 _TOP_VALUES, _TOP_BYTES, _LONG_TEXT = 50, 3000, 64
 
@@ -33,8 +34,9 @@ class NumberProfile:
         mean: Their mean.
         std: Standard deviation over N; none where it is too large for a float.
         quantiles: At `SHARES`: each of values within a thousandth of the range, and within 1/32 of themselves.
-        edges: Of a histogram: multiples of a power of two from the 1 % to the 99 % quantile, so that those of two profiles
-            fall on each other, and one bin on either side. A bin holds edge <= x < next edge, the last one its upper edge too.
+        edges: Of a histogram: multiples of a power of two from the 1 % to the 99 % quantile, and one bin on either side; a bin
+            of more than a twentieth is halved, up to 16 times in all. So edges of two profiles of a column fall on each other.
+            A bin holds edge <= x < next edge, the last one its upper edge too.
         counts: Of the bins; estimated where an edge is within a bin of what was kept.
     """
 
@@ -127,11 +129,12 @@ def _of_numbers(detail: NumberDetail, nulls: int) -> NumberProfile:
     if m.min is None or m.max is None:
         return NumberProfile(**head, min=None, max=None, mean=None, std=None, quantiles=(), edges=(), counts=())
     whole = detail.whole and max(-m.min, m.max) < _LARGEST_WHOLE
-    quantile_Q = _quantiles(detail, m.min, m.max)
+    quantile_Q = quantiles_of(detail, SHARES)
     edge_E = _edges(quantile_Q, whole=whole)
     bins = [grid.bins().within(m.min, m.max + 1 if whole else m.max) for grid in (detail.even, detail.leading)]
     below_E = counts_below(bins, edge_E)
     below_E[0], below_E[-1] = 0, m.count
+    edge_E, below_E = _finer(bins, edge_E, below_E, finest=0 if whole else FINEST)
     return NumberProfile(
         **head,
         min=m.min,
@@ -144,12 +147,17 @@ def _of_numbers(detail: NumberDetail, nulls: int) -> NumberProfile:
     )
 
 
-def _quantiles(detail: NumberDetail, low: float, high: float) -> list[float]:
+def quantiles_of(detail: NumberDetail, shares: Sequence[float]) -> list[float]:
+    """Values below which these shares of the numbers lie, as near as `NumberProfile.quantiles`; none without numbers."""
+    low, high = detail.moments.min, detail.moments.max
+    if low is None or high is None:
+        return []
     even = detail.even.bins()
     if detail.whole:  # a bin ends with its last whole number
         even = replace(even, upper_B=np.maximum(np.ceil(even.upper_B) - 1, even.lower_B))
-    inner = quantiles([even.within(low, high), detail.leading.bins().within(low, high)], SHARES)[1:-1]
-    return [low, *(_rounded(x, low, high) for x in inner), high]
+    found = quantiles([even.within(low, high), detail.leading.bins().within(low, high)], shares)
+    ends = {0.0: low, 1.0: high}
+    return [ends[share] if share in ends else _rounded(x, low, high) for share, x in zip(shares, found, strict=True)]
 
 
 def _edges(quantile_Q: list[float], *, whole: bool) -> NDArray[np.float64]:
@@ -157,6 +165,28 @@ def _edges(quantile_Q: list[float], *, whole: bool) -> NDArray[np.float64]:
     inner_E = even_edges(first, last, max_bins=_INNER_BINS, finest=0 if whole else FINEST)
     end = high + 1 if whole else high
     return np.concatenate([[low], inner_E[(inner_E > low) & (inner_E < end)], [end]])
+
+
+def _finer(
+    grids: Sequence[Bins], edge_E: NDArray[np.float64], below_E: NDArray[np.int64], *, finest: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The same edges and counts below them, with the heaviest bins cut in two; not where nearly all stays on one side."""
+    whole: set[float] = set()
+    for _ in range(_CUTS):
+        count_B = np.where(np.isin(edge_E[:-1], list(whole)), 0, np.diff(below_E))
+        heaviest = int(count_B.argmax())
+        if count_B[heaviest] <= _HEAVY * below_E[-1]:
+            break
+        lower, upper = float(edge_E[heaviest]), float(edge_E[heaviest + 1])
+        middle = roundest(lower, upper, finest=finest)
+        if middle is None:
+            whole.add(lower)
+            continue
+        below = int(np.clip(counts_below(grids, np.array([middle]))[0], below_E[heaviest], below_E[heaviest + 1]))
+        edge_E, below_E = np.insert(edge_E, heaviest + 1, middle), np.insert(below_E, heaviest + 1, below)
+        left, right = (int(below_E[i + 1] - below_E[i]) for i in (heaviest, heaviest + 1))
+        whole |= {edge for edge, num in ((lower, left), (middle, right)) if num > _ALL * (left + right)}
+    return edge_E, below_E
 
 
 def _rounded(x: float, low: float, high: float) -> float:

@@ -172,10 +172,8 @@ class _Sender:
     def _give_up(self, problem: str) -> None:
         if not self._given_up:
             self._given_up = True
-            line = " ".join(problem.split())[:300]
-            say(
-                f"warning: lineage.events={without_password(self._settings.events or '')} takes no events ({line}); the job goes on without"
-            )
+            where, why = without_password(self._settings.events or ""), " ".join(problem.split())[:300]
+            say(f"warning: lineage.events={where} takes no events ({why}); the job goes on without")
 
 
 def _client(settings: LineageEvents) -> "OpenLineageClient":

@@ -116,6 +116,6 @@ def _facets(data: Dataset) -> dict[str, object]:
     if data.version:
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(data.version)
     if data.schema is not None:
-        fields = [schema_dataset.SchemaDatasetFacetFields(field.name, str(field.type)) for field in data.schema]
+        fields = [schema_dataset.SchemaDatasetFacetFields(field.name, str(field.type), fields=None) for field in data.schema]
         facets["schema"] = schema_dataset.SchemaDatasetFacet(fields)
     return facets

@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from raypipe.bundle import MANIFEST, Bundle, check_parity, load_bundle, read_man
 from raypipe.core.errors import BundleError, ConfigError, ModelNotFound
 from raypipe.core.storage import Storage, download_folder, upload_folder
 from raypipe.registry._pyfunc_model import save_pyfunc
+from raypipe.registry._runs import find_run
 from raypipe.registry._tracking import Connection, Tracking, connect, is_server_of, upstream_warnings_ignored
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
 CHAMPION, LATEST = "champion", "latest"
+ENDPOINT = "endpoint."
+"""How a tag begins that says where a version was deployed."""
+_OF_RUN = ("experiment", "prepared", "config", "code", "git.revision", "git.dirty")
 _COMPLETE = "complete"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 
@@ -63,7 +68,8 @@ class Registry:
             name: Registered model; made when new.
             bundle_folder: A saved bundle; loaded first, so a damaged one is refused, and its train/serve parity is proved
                 again where it is registered. The result is the version's tag ``parity`` and its description.
-            run_id: The run that made it.
+            run_id: The run that made it; what it says of config, code and prepared data becomes tags of the version, which
+                outlive the run.
             tags: More facts for the version.
 
         Raises:
@@ -80,7 +86,13 @@ class Registry:
         self._remove_incomplete(name, bundle.digest)
         bundle_uri = self._storage.uri("models", name, bundle.digest)
         upload_folder(bundle_folder, bundle_uri, last=MANIFEST)
-        facts = {**(tags or {}), "digest": bundle.digest, "run_id": run_id, "bundle_uri": bundle_uri}
+        facts = {
+            **self._facts_of_run(run_id),
+            **(tags or {}),
+            "digest": bundle.digest,
+            "run_id": run_id,
+            "bundle_uri": bundle_uri,
+        }
         facts["parity"] = json.dumps(parity.to_dict())
         logged = self._log_model(bundle, bundle_folder, run_id)
         number = self._create_version(name, logged, run_id, tags=facts, description=f"Train/serve parity: {parity}")
@@ -111,6 +123,20 @@ class Registry:
         self._client.set_registered_model_alias(name, alias, str(found.version))
         return found
 
+    def deployed(self, version: ModelVersion, *, endpoint: str, url: str) -> None:
+        """Record that `endpoint` answers with `version` from now on, and that the version it had answers there no more."""
+        tag, now = f"{ENDPOINT}{endpoint}", datetime.now(UTC).isoformat(timespec="seconds")
+        for other in self._search(version.name):
+            said = json.loads(other.tags.get(tag, "{}"))
+            mine = int(other.version) == version.version
+            if mine and ("until" in said or said.get("url") != url):
+                said = {"url": url, "since": now}
+            elif not mine and said and "until" not in said:
+                said["until"] = now
+            else:
+                continue
+            self._client.set_model_version_tag(version.name, str(other.version), tag, json.dumps(said))
+
     def champion(self, name: str) -> ModelVersion | None:
         """The version that the alias ``champion`` names, or None when there is none yet."""
         number = self._aliases(name).get(CHAMPION)
@@ -118,12 +144,12 @@ class Registry:
 
     def find_by_digest(self, name: str, digest: str) -> ModelVersion | None:
         """The oldest complete version of a bundle, or None."""
-        found = [_typed(v) for v in self._search(name, digest) if _is_complete(v)]
+        found = [typed(v) for v in self._search(name, digest) if is_complete(v)]
         return min(found, key=lambda v: v.version, default=None)
 
     def versions(self, name: str) -> dict[int, ModelVersion]:
         """All complete versions of a model by number, oldest first; empty when the model is not known."""
-        found = [_typed(v) for v in self._search(name) if _is_complete(v)]
+        found = [typed(v) for v in self._search(name) if is_complete(v)]
         return {v.version: v for v in sorted(found, key=lambda v: v.version)}
 
     def fetch(self, version: ModelVersion) -> Path:
@@ -146,6 +172,10 @@ class Registry:
     @property
     def _client(self) -> Any:
         return self._connection.client
+
+    def _facts_of_run(self, run_id: str) -> dict[str, str]:
+        run = find_run(self._client, run_id) if run_id else None
+        return {} if run is None else {name: run.data.tags[name] for name in _OF_RUN if name in run.data.tags}
 
     def _log_model(self, bundle: Bundle, bundle_folder: Path, run_id: str) -> "LoggedModel":
         """Store the bundle as an MLflow model of the run.
@@ -186,7 +216,7 @@ class Registry:
 
     def _remove_incomplete(self, name: str, digest: str) -> None:
         for left in self._search(name, digest):
-            if not _is_complete(left):
+            if not is_complete(left):
                 self._client.delete_model_version(name, left.version)
 
     def _search(self, name: str, digest: str = "") -> "list[MlflowVersion]":
@@ -219,11 +249,13 @@ class Registry:
         return "no versions" + (f"; other models: {', '.join(others)}" if others else "")
 
 
-def _is_complete(version: "MlflowVersion") -> bool:
+def is_complete(version: "MlflowVersion") -> bool:
+    """Whether its registration came to its end."""
     return bool({"status": _COMPLETE}.items() <= version.tags.items() and {"digest", "bundle_uri"} <= version.tags.keys())
 
 
-def _typed(version: "MlflowVersion") -> ModelVersion:
+def typed(version: "MlflowVersion") -> ModelVersion:
+    """A complete version of MLflow as raypipe's own."""
     tags = version.tags
     return ModelVersion(
         name=version.name,

@@ -31,7 +31,7 @@ from raypipe.core.quarantine import write_quarantine
 from raypipe.core.rows import RowCounts
 from raypipe.core.storage import Storage, arrow_filesystem, exists, join, path_of
 from raypipe.joins import Joins
-from raypipe.prepare import JOINED_AT, Plan, broadcast_views, enrich
+from raypipe.prepare import JOINED_AT, Plan, enrich, placed_views
 from raypipe.score._loaded import loaded
 from raypipe.tables import Part, TableRef, Tables, part_of, write_part
 
@@ -115,17 +115,18 @@ def score_table(
     if out.committed(model.name, transaction):
         ref = out.open(model.name)
         return Scored(ref=ref, rows=_rows_of(out, ref, transaction), reused=True)
-    work = _ScorePart(
-        plan=plan,
-        views=broadcast_views(plan, tables, joins),
-        model=model,
-        window=(since, until),
-        uri=out.uri(model.name),
-        stem=digest[:16],
-        storage=storage,
-    )
     sources = [(i, events.part_uri(part)) for i, part in enumerate(events.parts)]
-    done = list(map_fragments(work, sources, title="score"))
+    with placed_views(plan, tables, joins, scratch=storage.uri("joined", f"score-{uuid.uuid4().hex}")) as views:
+        work = _ScorePart(
+            plan=plan,
+            views=views,
+            model=model,
+            window=(since, until),
+            uri=out.uri(model.name),
+            stem=digest[:16],
+            storage=storage,
+        )
+        done = list(map_fragments(work, sources, title="score"))
     rows = reduce(add, (counts for _, counts in done))
     schema = _schema(events.schema, plan.key, loaded(model.bundle_uri, model.digest))
     facts = {"rows": rows.to_dict(), "model": [model.name, model.version], "inputs": inputs}
@@ -185,7 +186,7 @@ class _ScorePart:
         if exists(join(self.uri, path)):
             return part_of(self.uri, path), _stored_counts(join(self.uri, path))
         events = pq.read_table(path_of(uri), columns=list(self.plan.scoring_columns), filesystem=arrow_filesystem(uri))
-        joined = enrich(events, self.plan, self.views)
+        joined = enrich(events, self.plan, self.views, index)
         aside: Counter[str] = Counter()
         inside = self._in_window(joined)
         if inside.num_rows < joined.num_rows:

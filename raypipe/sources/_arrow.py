@@ -16,7 +16,7 @@ class ArrowReading:
     Args:
         uri: The fragment's, for errors.
         schema: Its columns and their types; every table has them, in any order, and may have more.
-        read: Gives the tables; it is told the columns that are wanted, and may give more.
+        read: Gives the tables; it is told the columns that are wanted, and may give more, and `ROW` where it leaves rows out.
     """
 
     def __init__(
@@ -49,8 +49,9 @@ class ArrowReading:
         expected, first = pa.schema([self._schema.field(name) for name in wanted]).remove_metadata(), 0
         for found in self._read(wanted):
             table = pa.Table.from_batches([found]) if isinstance(found, pa.RecordBatch) else found
-            row_N = np.arange(first, first + table.num_rows)
-            yield self._as_expected(table, expected).append_column(ROW, pa.array(row_N, pa.int64()))
+            numbers = pa.array(np.arange(first, first + table.num_rows))
+            numbers = table.column(ROW) if ROW in table.column_names else numbers
+            yield self._as_expected(table, expected).append_column(ROW, numbers)
             first += table.num_rows
 
     def _as_expected(self, table: pa.Table, expected: pa.Schema) -> pa.Table:
@@ -78,3 +79,19 @@ def checked_columns(uri: str, found: Sequence[str], columns: Sequence[str]) -> l
         if found.count(name) > 1:
             raise SourceError(uri, f"has two columns named {name}", "rename one, or give the columns by `names`")
     return list(columns)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """`kind` without dictionary encoding, views and 64-bit offsets: what a column holds, not how it was written."""
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_large_list(kind) or pa.types.is_list(kind):
+        return pa.list_(plain_type(kind.value_type))
+    return kind
+
+
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """`schema` with plain types, without metadata."""
+    return pa.schema([(field.name, plain_type(field.type)) for field in schema])

@@ -49,7 +49,7 @@ def find_files(uri: str) -> list[File]:
         found = {prefix + str(name): info for name, info in fs.glob(path, detail=True).items() if info["type"] == "file"}
     except (OSError, ValueError) as error:
         raise SourceError(uri, f"cannot be listed ({_said(error)})", "correct the source's uri or its credentials") from error
-    files = [_file(name, info) for name, info in sorted(found.items())]
+    files = [_file(name, info) for name, info in sorted(found.items()) if not _is_hidden(name, place)]
     if place != uri and uri.startswith(_PACKAGE):
         root = str(package_folder(uri))
         package = uri.removeprefix(_PACKAGE).partition("/")[0]
@@ -208,6 +208,12 @@ class HashingFile:
         if self._raw.tell() == end and not data.endswith(b"\n"):
             data += self._raw.readline()
         return bytes(data)
+
+
+def _is_hidden(name: str, place: str) -> bool:
+    """True below ``**`` for what begins with "_" or ".": logs, checkpoints and files half written, as in Spark and Arrow."""
+    top, deep, _ = place.partition("**")
+    return bool(deep) and any(part.startswith(("_", ".")) for part in name.removeprefix(top.rstrip("/")).split("/"))
 
 
 def _file(uri: str, info: Mapping[str, Any]) -> File:

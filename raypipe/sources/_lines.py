@@ -31,14 +31,13 @@ class Lines:
 
         Who reads another number of records than `num_records` cannot trust it, as with quotes that are text.
         """
-        finder = _Finder(skip_lines, num_headers, ord(quote) if quote else None)
+        finder = LineFinder(skip_lines=skip_lines, num_headers=num_headers, quote=ord(quote) if quote else None)
         rest = b""
         while data := stream.read(_BLOCK_BYTES):
             whole, end, rest = (rest + bytes(data)).rpartition(b"\n")
             finder.add(whole + end)
         finder.add(rest + b"\n" if rest else b"")
-        offset_K = np.concatenate(finder.offsets) + before
-        return cls(record_K=np.concatenate(finder.records), offset_K=offset_K, num_records=finder.num_records)
+        return finder.lines(before)
 
     def line_of(self, record: int) -> int:
         """The line from 1 of a record from 0."""
@@ -55,13 +54,15 @@ def count_lines(fragment: Fragment, num_bytes: int) -> int:
     return found
 
 
-@dataclass
-class _Finder:
-    skip_lines: int
-    num_headers: int
-    quote: int | None
-    records: list[NDArray[np.int64]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
-    offsets: list[NDArray[np.int64]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
+@dataclass(kw_only=True)
+class LineFinder:
+    """Finds where records begin, in whole lines that are shown to it one after the other."""
+
+    skip_lines: int = 0
+    num_headers: int = 0
+    quote: int | None = None
+    _records: list[NDArray[np.int64]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
+    _offsets: list[NDArray[np.int64]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
     _num_lines: int = 0
     _num_found: int = 0
     _num_quotes: int = 0
@@ -69,10 +70,11 @@ class _Finder:
 
     @property
     def num_records(self) -> int:
+        """Records that began so far."""
         return self._num_found - self.num_headers
 
     def add(self, text: bytes) -> None:
-        """Whole lines."""
+        """Look at the next whole lines."""
         data = np.frombuffer(text, np.uint8)
         ends = np.flatnonzero(data == ord("\n"))
         starts = np.concatenate([np.zeros(1, np.int64), ends + 1])[: len(ends)]
@@ -82,6 +84,11 @@ class _Finder:
         record_N = self.num_records + np.arange(len(begins))
         self._num_lines, self._num_found = self._num_lines + len(ends), self._num_found + len(begins)
         self._keep(record_N, begins - record_N)
+
+    def lines(self, before: int = 0) -> Lines:
+        """Where they began, `before` lines further down."""
+        offset_K = np.concatenate(self._offsets) + before
+        return Lines(record_K=np.concatenate(self._records), offset_K=offset_K, num_records=self.num_records)
 
     def _in_quotes(self, data: NDArray[np.uint8], starts: NDArray[np.int64]) -> NDArray[np.bool_]:
         if self.quote is None:
@@ -94,6 +101,6 @@ class _Finder:
     def _keep(self, record_N: NDArray[np.int64], offset_N: NDArray[np.int64]) -> None:
         if len(offset_N):
             changed = np.concatenate([[offset_N[0] != self._offset], offset_N[1:] != offset_N[:-1]])
-            self.records.append(record_N[changed])
-            self.offsets.append(offset_N[changed])
+            self._records.append(record_N[changed])
+            self._offsets.append(offset_N[changed])
             self._offset = int(offset_N[-1])

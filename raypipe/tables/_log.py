@@ -31,10 +31,15 @@ def actions_of(uri: str, version: int) -> list[Action]:
         StorageError: when its file is damaged.
     """
     log = join(uri, "_delta_log", f"{version:020d}.json")
+    if not exists(log):
+        return []
     try:
-        return [json.loads(line) for line in read_bytes(log).splitlines() if line.strip()] if exists(log) else []
+        found = [json.loads(line) for line in read_bytes(log).splitlines() if line.strip()]
     except ValueError as error:
         raise damaged(log, error) from error
+    if not found:  # deltalake takes it for a version that changes nothing
+        raise damaged(log, ValueError("the file is empty"))
+    return found
 
 
 def damaged(uri: str, error: Exception) -> StorageError:

@@ -61,7 +61,7 @@ SCHEMA = pa.schema(
         ("at", pa.timestamp("us", "UTC")),
     ]
 )
-"""Of the table on disk. `fragment` is the identity of what was read, `version` that of the table which the transaction makes."""
+"""`fragment` is the start of the identity of what was read, `version` that of the table which the transaction makes."""
 _EVENTS = ["id", "status", "rule", "column", "location", "transaction", "version", "at"]
 _ID_LENGTH = 16
 
@@ -77,6 +77,7 @@ class Found:
         location: Fields of `LOCATION` that are known.
         payload: The row as it came, JSON text.
         masked: Whether values in `payload` were hidden.
+        fragment: Start of the identity of what was read.
         id: Of a record that is known already; else it is a function of table, location and payload.
         status: What happened to the row.
     """
@@ -87,6 +88,7 @@ class Found:
     location: Mapping[str, Any]
     payload: str | None
     masked: bool = False
+    fragment: str = ""
     id: str = ""
     status: Status = "quarantined"
 
@@ -103,13 +105,13 @@ class Stamp:
     version: int | None
     at: datetime
 
-    def records(self, found: Sequence[Found], *, fragment: str = "") -> pa.Table:
+    def records(self, found: Sequence[Found]) -> pa.Table:
         """Rows of `SCHEMA`."""
         num = len(found)
         shared = {name: [value] * num for name, value in vars(self).items() if name != "table"}
-        own = {name: [vars(f)[name] for f in found] for name in SCHEMA.names if name not in {*shared, "id", "fragment"}}
+        own = {name: [vars(f)[name] for f in found] for name in SCHEMA.names if name not in {*shared, "id"}}
         ids = [f.id or _id(self.table, f.location, f.payload) for f in found]
-        return pa.table({**shared, **own, "id": ids, "fragment": [fragment] * num}, schema=SCHEMA)
+        return pa.table({**shared, **own, "id": ids}, schema=SCHEMA)
 
 
 def _id(table: str, location: Mapping[str, Any], payload: str | None) -> str:
@@ -191,24 +193,26 @@ def rule_text(rule: str, column: str) -> str:
 
 
 def standings(uris: Sequence[str], *, committed: Callable[[str], bool]) -> pl.DataFrame:
-    """As of `Quarantine.standings`, of the log whose files are `uris`; `committed` says whether a transaction is in the table."""
+    """As of `Quarantine.standings`, of the log with files `uris`; `committed` tells whether a transaction is in the table."""
     events = _events(uris)
     known = {t: committed(t) for t in events["transaction"].unique()}
     counting = pl.col("transaction").replace_strict(known, default=False, return_dtype=pl.Boolean)
     counted = events.filter(counting | (pl.col("status") == "still_bad"))
     refused = events.filter(~counting & (pl.col("status") == "quarantined")).unique("id", keep="last", maintain_order=True)
     latest = counted.filter(pl.col("status") != "withdrawn").unique("id", keep="last", maintain_order=True)
+    set_aside = counted.filter(pl.col("status") == "quarantined").group_by("id").agg(since=pl.col("version").max())
+    latest = latest.join(set_aside, on="id", how="left")
     void = latest.join(_withdrawn(counted), on="uri", how="left", nulls_equal=True).with_columns(
         pl.max_horizontal("until", pl.lit(_until_of_all(counted)))
     )
     standing = (
-        pl.when(pl.col("version") < pl.col("until"))
+        pl.when(pl.col("since") < pl.col("until"))
         .then(pl.lit("withdrawn"))
         .when(pl.col("status") == "resolved")
         .then(pl.lit("resolved"))
         .otherwise(pl.lit("open"))
     )
-    stood = void.with_columns(standing=standing).drop("until")
+    stood = void.with_columns(standing=standing).drop("until", "since")
     never = refused.join(stood, on="id", how="anti").with_columns(standing=pl.lit("refused"))
     return pl.concat([stood, never.select(stood.columns)]).sort("at", "id")
 

@@ -1,0 +1,191 @@
+"""Workers of a replay: which rows are open, what they were, and whether they keep the contract now."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from raypipe.contract import Contract
+from raypipe.core.fragments import Apart
+from raypipe.core.storage import Storage, arrow_filesystem, path_of
+from raypipe.ingest._asides import to_json
+from raypipe.ingest._chunks import Held, Piece
+from raypipe.ingest._read import Recipe, records_name
+from raypipe.ingest._rewrite import still_bad
+from raypipe.sources import ROW, Fragment
+from raypipe.tables import Found, Part, Quarantine, Stamp, rule_text, write_part
+
+NOT_READABLE = "unreadable"
+"""Rule of a row whose values were masked and whose source is not what it was."""
+
+_LINE = "line"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenRows:
+    """How many rows are open in which file of the log, and a digest of their ids."""
+
+    by_file: Mapping[str, int]
+    digest: str
+
+    @property
+    def num_rows(self) -> int:
+        """All of them."""
+        return sum(self.by_file.values())
+
+
+@dataclass(frozen=True)
+class OpenWork:
+    """Worker: finds the open rows that are rows; broken lines have no fields to check. Gives `OpenRows`, and their places."""
+
+    quarantine: Quarantine
+
+    def __call__(self, _: None) -> Apart:
+        found = self.quarantine.standings()
+        chosen = found.filter((found["standing"] == "open") & (found["rule"] != _LINE)).sort("id")
+        places = {
+            str(file): np.sort(rows["place"].to_numpy())
+            for (file,), rows in chosen.sort("file").group_by("file", maintain_order=True)
+        }
+        digest = hashlib.sha256("".join(chosen["id"]).encode()).hexdigest()
+        return Apart(value=OpenRows(by_file={file: len(rows) for file, rows in places.items()}, digest=digest), large=places)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retried:
+    """What became of the open rows of one file: parts, each with the fragment it came from; and what is bad, by rule."""
+
+    parts: tuple[tuple[Part, str], ...]
+    still_bad: Mapping[str, int]
+    records: Part | None
+
+
+class Again:
+    """Worker: one file of the log -> parts of the rows that are good now, and records of those that are not."""
+
+    def __init__(self, recipe: Recipe, open_rows: Any, places: Mapping[str, Fragment], storage: Storage) -> None:
+        self._recipe, self._open, self._places, self._storage = recipe, open_rows, places, storage
+
+    def __call__(self, file: str) -> Apart:
+        """Look at the open rows of one file."""
+        import ray
+
+        parents = {name: ray.get(ref) for name, ref in self._recipe.parents.items()}
+        log = pq.read_table(path_of(file), filesystem=arrow_filesystem(file)).take(pa.array(ray.get(self._open)[file]))
+        parts: list[tuple[Part, str]] = []
+        held: list[Held] = []
+        found: list[Found | None] = []
+        still: Counter[str] = Counter()
+        for fragment in pc.unique(log.column("fragment")).to_pylist():
+            records = log.filter(pc.equal(log.column("fragment"), fragment))
+            records, payloads, lost = self._payloads(records, fragment)
+            found += [still_bad(record, NOT_READABLE, "", _LOST) for record in lost]
+            still.update({NOT_READABLE: len(lost)} if lost else {})
+            checked = self._recipe.contract.check(rows_of_payloads(payloads, self._recipe.contract), parents=parents)
+            bad = checked.bad.to_pylist()
+            still.update(rule_text(row["rule"], row["column"]) for row in bad)
+            before = records.take(checked.bad.column("row")).to_pylist()
+            found += [still_bad(b, row["rule"], row["column"], row["reason"]) for b, row in zip(before, bad, strict=True)]
+            if checked.good.num_rows:
+                good = records.take(pa.array(checked.good_rows_M))
+                name = f"part-{fragment}-{self._recipe.stamp.transaction[-8:]}-{_short(good)}.parquet"
+                parts.append((write_part(self._recipe.uri, name, checked.good), fragment))
+                held.append(Held.of(checked.good, self._recipe.contract, _no_rows(), records=good))
+        new = [f for f in found if f is not None]
+        written = _write(self._storage, self._recipe.stamp, f"again-{hashlib.sha256(file.encode()).hexdigest()[:16]}", new)
+        return Apart(value=Retried(parts=tuple(parts), still_bad=dict(still), records=written), large=tuple(held))
+
+    def _payloads(self, records: pa.Table, fragment: str) -> tuple[pa.Table, list[dict[str, Any]], list[dict[str, Any]]]:
+        """Records whose row is known, the row of each, and the records whose row is not: it was masked, its source changed."""
+        masked_N = records.column("masked").to_numpy(zero_copy_only=False)
+        if not masked_N.any():
+            return records, [json.loads(payload) for payload in records.column("payload").to_pylist()], []
+        there = self._read(records.column("location").combine_chunks().field("row"), fragment)
+        rows, known, lost = [], [], []
+        for i, record in enumerate(records.to_pylist()):
+            row = there.get(record["location"]["row"]) if record["masked"] else json.loads(record["payload"])
+            if row is None:
+                lost.append(record)
+            else:
+                rows.append(row)
+                known.append(i)
+        return records.take(pa.array(known, pa.int64())), rows, lost
+
+    def _read(self, numbers: pa.Array, fragment: str) -> dict[int, dict[str, Any]]:
+        """The rows with these numbers from the source, if it still has the same content."""
+        if fragment not in self._places:
+            return {}
+        out: dict[int, dict[str, Any]] = {}
+        with self._recipe.source.open(self._places[fragment]) as reading:
+            columns = [name for name in self._recipe.contract.columns if name in reading.schema.names]
+            for table in reading.tables(columns):
+                chosen = table.filter(pc.is_in(table.column(ROW), value_set=numbers))
+                out |= {row[ROW]: {name: row[name] for name in columns} for row in chosen.to_pylist()}
+        return {number: json.loads(to_json(row)) for number, row in out.items()}
+
+
+_LOST = "its values are masked here, and its source is not what it was"
+
+
+def rows_of_payloads(payloads: Sequence[Mapping[str, Any]], contract: Contract) -> pa.Table:
+    """Rows as a source gave them: text where any of a column's values is text, else values of JSON."""
+    return pa.table({name: _cells([row.get(name) for row in payloads]) for name in contract.columns})
+
+
+def _cells(values: Sequence[Any]) -> pa.Array:
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) == 1 or kinds == {int, float}:
+        return pa.array([float(v) if v is not None and len(kinds) > 1 else v for v in values])
+    texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+    return pa.array(texts, pa.string())
+
+
+@dataclass(frozen=True)
+class Resolver:
+    """Worker: says of all rows of a piece that they are in the table now."""
+
+    stamp: Stamp
+    storage: Storage
+
+    def __call__(self, piece: Piece) -> Part:
+        """Write their records."""
+        records = piece.held().records
+        assert records is not None  # pieces of a replay have them
+        found = [
+            Found(
+                rule=r["rule"],
+                column=r["column"],
+                reason="",
+                location=r["location"],
+                payload=None,
+                status="resolved",
+                **{"id": r["id"], "fragment": r["fragment"]},
+            )
+            for r in records.select(["id", "rule", "column", "location", "fragment"]).to_pylist()
+        ]
+        written = _write(self.storage, self.stamp, f"resolved-{_short(records)}", found)
+        assert written is not None
+        return written
+
+
+def _write(storage: Storage, stamp: Stamp, name: str, found: Sequence[Found]) -> Part | None:
+    if not found:
+        return None
+    return Quarantine(storage, stamp.table).write(f"{records_name(stamp, '')}{name}", stamp.records(found))
+
+
+def _short(records: pa.Table) -> str:
+    """What makes the name of a file of some records' rows."""
+    return hashlib.sha256("".join(records.column("id").to_pylist()).encode()).hexdigest()[:16]
+
+
+def _no_rows() -> NDArray[np.int64]:
+    return np.empty(0, np.int64)

@@ -1,0 +1,74 @@
+"""What ingest, train and score tell OpenLineage: the versions that they read, and those that they made."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from raypipe.ingest import Ingested, ingest_tables
+from raypipe.pipeline._experiment import Experiment
+from raypipe.pipeline._train import TrainedBundle
+from raypipe.registry import Dataset, Events, ModelVersion, reopen_run
+from raypipe.score import Scored
+from raypipe.tables import TableRef
+
+RUN_TAG = "openlineage.run"
+"""Tag of an MLflow run: the id of the run under which OpenLineage knows it."""
+_MOST_FILES = 20
+
+
+def ingest_told(run: Experiment, events: Events) -> dict[str, Ingested]:
+    """`ingest_tables`, told as a run for each table: what one is made of is not mixed with what the others are."""
+    with ExitStack() as stack:
+        places = {name: Dataset(uri=run.storage.uri("tables", name)) for name in run.data.tables}
+        told = {name: stack.enter_context(events.run(f"{run.name}.ingest.{name}", outputs=[at])) for name, at in places.items()}
+        done = ingest_tables(run.data.tables, run.storage)
+        for name, found in done.items():
+            facts = found.ref.facts
+            told[name].complete(inputs=_sources(facts), outputs=[_table(found.ref, found.ref.num_rows)], tags=_ids(facts))
+    return done
+
+
+def train_told(
+    run: Experiment, events: Events, name: str, tables: Mapping[str, TableRef], work: Callable[[], TrainedBundle]
+) -> TrainedBundle:
+    """A training, told as a run from table versions to a bundle; its MLflow run carries the id."""
+    with events.run(f"{run.name}.train.{name}", inputs=[_table(ref) for ref in tables.values()]) as told:
+        trained = work()
+        bundle = Dataset(uri=trained.bundle_uri, version=trained.digest, kind="MODEL")
+        told.complete(outputs=[bundle], tags={"mlflow.run_id": trained.run_id, "bundle": trained.digest})
+        if run.lineage.events is not None:
+            reopen_run(run.tracking, run.storage, run_id=trained.run_id).log_tags({RUN_TAG: told.run_id})
+    return trained
+
+
+def score_told(
+    run: Experiment, events: Events, tables: Mapping[str, TableRef], version: ModelVersion, work: Callable[[], Scored]
+) -> Scored:
+    """A scoring, told as a run from table versions and a bundle to a version of the table of predictions."""
+    label = f"{version.name}@{version.version}"
+    bundle = Dataset(uri=version.bundle_uri, version=version.digest, kind="MODEL")
+    inputs = [*(_table(ref) for ref in tables.values()), bundle]
+    with events.run(f"{run.name}.score.{version.name}", inputs=inputs) as told:
+        scored = work()
+        ids = {"model": label, "mlflow.run_id": version.run_id, **_ids(scored.ref.facts)}
+        told.complete(outputs=[_table(scored.ref, scored.rows.rows_out)], tags=ids)
+    return scored
+
+
+def _table(ref: TableRef, num_rows: int | None = None) -> Dataset:
+    rows = ref.num_rows if num_rows is None else num_rows
+    return Dataset(uri=ref.uri, version=str(ref.version), schema=ref.schema, num_rows=rows, num_files=len(ref.parts))
+
+
+def _ids(facts: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(facts[name]) for name in ("transaction", "digest", "contract") if name in facts}
+
+
+def _sources(facts: Mapping[str, Any]) -> list[Dataset]:
+    """The files that a version was made of, or of more than a few their folders."""
+    files = (facts.get("source") or {}).get("files", {})
+    if len(files) <= _MOST_FILES:
+        return [Dataset(uri=uri, version=str(found.get("sha256") or ""), kind="FILE") for uri, found in sorted(files.items())]
+    folders = Counter(uri.rpartition("/")[0] for uri in files)
+    return [Dataset(uri=uri, kind="FILE", num_files=num) for uri, num in sorted(folders.items())]

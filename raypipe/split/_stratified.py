@@ -1,0 +1,106 @@
+"""Every class in every split by its share, rare ones too."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from raypipe.core.config import config
+from raypipe.split._hash import check_shares, names_of
+from raypipe.split._protocol import LABEL, Ask, Split
+from raypipe.split._strata import Strata, apportion
+
+
+@config
+class StratifiedSplit:
+    """Split the rows of each class by the same shares, each split within one row of its share of the class.
+
+    A class of one row is learned from; of two rows the other is for validation or test, by a hash of the class; of three or
+    more every split has one, as far as that keeps to within one row. Which rows go where is by a hash of their key: neither
+    the order of the rows matters, nor how they are cut into files. A row near a bound may change its split when data grows,
+    which those of a `HashSplit` never do.
+
+    Attributes:
+        train: Share of rows to learn from; the three shares sum to 1.
+        validation: Share of rows to stop and choose on.
+        test: Share of rows that nothing sees before the gate.
+        by: Columns whose values are the classes, null among them; null takes the label.
+        seed: Changes the assignment.
+    """
+
+    train: float = 0.6
+    validation: float = 0.2
+    test: float = 0.2
+    by: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> "StratifiedSplit":
+        check_shares((self.train, self.validation, self.test))
+        return self
+
+    @property
+    def by_time(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of `by`."""
+        return self.by or ()
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """None: the rows of a class are in all splits."""
+        return ()
+
+    @property
+    def needs_classes(self) -> bool:
+        """Whether the label must be one of classes."""
+        return self.by is None
+
+    def fit(self, ask: Ask, *, key: tuple[str, ...], at: str | None) -> Split:  # noqa: ARG002  # protocol
+        """The split that assigns rows, from two passes over class and key of all rows.
+
+        Raises:
+            ConfigError: more than 100,000 classes.
+        """
+        strata = Strata(columns=self.by or (LABEL,), key=key, seed=self.seed, cuts={}).fit(ask, self._sizes)
+        return ByStrata(strata=strata, columns=self.columns, places=(0, 1, 2))
+
+    def assign(self, rows: pa.Table, *, key: tuple[str, ...], at: str | None) -> pa.Array:
+        """Split of each row, when these are all rows."""
+        return self.fit(lambda question: [question(rows)], key=key, at=at).assign(rows, key=key, at=at)
+
+    def _sizes(self, name: str, num_rows: int) -> list[int]:
+        return apportion(num_rows, (self.train, self.validation, self.test), name=name, seed=self.seed, first=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByStrata:
+    """A split by pieces of classes whose cuts are known.
+
+    Attributes:
+        strata: The classes.
+        columns: Columns that it reads beside key and label.
+        places: Of each piece, its split's place in `SPLITS`.
+    """
+
+    strata: Strata
+    columns: tuple[str, ...]
+    places: tuple[int, ...]
+
+    @property
+    def by_time(self) -> bool:
+        """False."""
+        return False
+
+    def assign(self, rows: pa.Table, *, key: tuple[str, ...], at: str | None) -> pa.Array:  # noqa: ARG002  # protocol
+        """Split of each row by class and hash; null for a class that was not there."""
+        return names_of(self._place(self.strata.pieces(rows)))
+
+    def _place(self, piece_N: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.array([*self.places, -1], np.int64)[piece_N]

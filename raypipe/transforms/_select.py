@@ -1,0 +1,273 @@
+"""What a SQL text may be, checked on its syntax tree before any work: one SELECT whose answer is that of the whole tables.
+
+A transform runs piece by piece: on one part of its first input at a time, or, with `by`, on the rows of all inputs with the
+same values in those columns at a time. A relation is *split* when a task sees a piece of it, else *whole*. The answer is
+right when split relations meet only on the columns of `by`, and when what is computed across rows stays within them:
+groups, windows, DISTINCT. All else is refused here, because piece by piece it would give wrong rows and no error.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from raypipe.core.naming import did_you_mean
+
+Node = Mapping[str, Any]
+Kind = Literal["split", "whole"]
+_CLOCKS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
+_TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
+_ALSO_RANDOM = frozenset({"reservoir_quantile"})
+_KEEP_LEFT, _KEEP_RIGHT = ("INNER", "LEFT", "SEMI", "ANTI"), ("INNER", "RIGHT")
+_PIECES = "piece by piece it would give other rows"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select:
+    """What is known of a checked SELECT: `groups` when it makes one row of many."""
+
+    groups: bool
+
+
+def check_select(sql: str, *, inputs: Sequence[str], by: Sequence[str]) -> Select:
+    """Check `sql` over tables named `inputs`, the first of which (with `by`: all of which) are split.
+
+    Raises:
+        ValueError: in one line, with the way out.
+    """
+    return _Checker(sql, inputs, by).check()
+
+
+class _Checker:
+    def __init__(self, sql: str, inputs: Sequence[str], by: Sequence[str]) -> None:
+        self._tree, self._inputs, self._by = _parse(sql), inputs, frozenset(by)
+        self._split = frozenset(inputs if by else inputs[:1])
+        self._groups, self._outer = False, set[str]()
+
+    def check(self) -> Select:
+        """All checks, those of single nodes first."""
+        used: set[str] = set()
+        for node in _nodes(self._tree):
+            _check_node(node)
+            used |= {node["table_name"]} if node.get("type") == "BASE_TABLE" else set()
+        unused = [name for name in self._inputs if name not in used]
+        if unused:
+            raise ValueError(f"inputs {', '.join(unused)} is not in the SQL; select from it or leave it out")
+        if self._query(self._tree, {}) == "whole":
+            raise ValueError(f"the outer SELECT takes nothing from {self._inputs[0]}: every task would give the same rows")
+        return Select(groups=self._groups)
+
+    def _query(self, node: Node, known: Mapping[str, Kind]) -> Kind:
+        inner = dict(known)
+        for entry in (node.get("cte_map") or {}).get("map", []):
+            inner[entry["key"]] = self._query(entry["value"]["query_node"], inner)
+        if node["type"] == "SET_OPERATION_NODE":
+            return self._set_operation(node, inner)
+        if node["type"] != "SELECT_NODE":
+            raise ValueError("a recursive query cannot be run piece by piece; write it as a python transform")
+        kind = self._relation(node["from_table"], inner)
+        for part in ("select_list", "where_clause", "group_expressions", "having", "qualify"):
+            for nested in _subqueries(node.get(part)):
+                if self._query(nested, inner) == "split":
+                    raise ValueError(f"a subquery in an expression reads rows that are split: {_PIECES}; write it as a join")
+        if kind == "split":
+            self._check_across(node)
+        return kind
+
+    def _set_operation(self, node: Node, known: Mapping[str, Kind]) -> Kind:
+        name, kinds = node["setop_type"], {self._query(child, known) for child in node["children"]}
+        if len(kinds) > 1:
+            raise ValueError(f"{name} of a table that is split and one that is not: {_PIECES}")
+        (kind,) = kinds
+        if kind == "split":
+            _check_modifiers(node)
+            if not (name == "UNION" and node["setop_all"]):
+                self._need_by(f"{name} without ALL", [_named(child.get("select_list", ())) for child in node["children"]])
+        return kind
+
+    def _relation(self, node: Node, known: Mapping[str, Kind]) -> Kind:
+        match node["type"]:
+            case "BASE_TABLE":
+                return self._table(node, known)
+            case "SUBQUERY":
+                return self._query(node["subquery"]["node"], known)
+            case "JOIN":
+                return self._join(node, known)
+            case "EMPTY" | "EXPRESSION_LIST" | "TABLE_FUNCTION" | "COLUMN_DATA":
+                return "whole"
+            case other:
+                raise ValueError(f"{other} in FROM cannot be run piece by piece; write it as a python transform")
+
+    def _table(self, node: Node, known: Mapping[str, Kind]) -> Kind:
+        name = node["table_name"]
+        if node.get("schema_name") or node.get("catalog_name") or (name not in known and name not in self._inputs):
+            near = did_you_mean(name, [*known, *self._inputs])
+            raise ValueError(f"FROM {'.'.join(node['qualified_name']['path'])} is none of the inputs{near}")
+        return known.get(name, "split" if name in self._split else "whole")
+
+    def _join(self, node: Node, known: Mapping[str, Kind]) -> Kind:
+        left, right = self._relation(node["left"], known), self._relation(node["right"], known)
+        kind, how = node["join_type"], node["ref_type"]
+        if left == right == "whole":
+            return "whole"
+        if how == "POSITIONAL":
+            raise ValueError(f"a positional join: {_PIECES}; join on a key")
+        if left == right:
+            equal = set(node.get("using_columns") or ()) | _equal_names(node.get("condition"))
+            if how != "NATURAL":
+                self._need_by("a join of tables that are split", [equal])
+            made_null = {"LEFT": ("right",), "RIGHT": ("left",), "OUTER": ("left", "right")}.get(kind, ())
+            self._outer |= {name for side in made_null for name in _aliases(node[side])}
+        elif kind not in (_KEEP_LEFT if left == "split" else _KEEP_RIGHT):
+            raise ValueError(
+                f"{kind} JOIN keeps rows of a table that every task has whole: {_PIECES}; join on the columns of by"
+            )
+        return "split"
+
+    def _check_across(self, node: Node) -> None:
+        """What a SELECT over split rows computes across rows."""
+        _check_modifiers(node)
+        selected = node.get("select_list") or []
+        for modifier in node.get("modifiers") or []:
+            self._groups = True
+            targets = modifier.get("distinct_on_targets")
+            self._need_by("DISTINCT", [self._names(targets) if targets else _named(selected)])
+        outer = [found for part in (selected, node.get("having"), node.get("qualify")) for found in _nodes(part, nested=False)]
+        for window in (found for found in outer if found.get("class") == "WINDOW"):
+            self._need_by("a window", [self._names(window.get("partitions") or [])])
+        aggregates = [
+            found for found in outer if found.get("class") == "FUNCTION" and found["function_name"] in _functions()[0]
+        ]
+        grouped, forced = node.get("group_expressions") or [], node.get("aggregate_handling") == "FORCE_AGGREGATES"
+        if aggregates or grouped or forced:
+            self._groups = True
+            expressions = [_at(selected, found) for found in grouped]
+            sets = [[expressions[i] for i in chosen] for chosen in node.get("group_sets") or [[]]]
+            self._need_by("an aggregate", [self._names(chosen) for chosen in ([selected] if forced else sets)])
+        self._check_names(selected)
+
+    def _check_names(self, selected: Sequence[Node]) -> None:
+        """A column of `by` keeps its name and values, else what follows would take another one for it."""
+        for item in selected:
+            replaced = {entry["key"] for entry in item.get("replace_list") or []}
+            renamed = {entry["value"] for entry in item.get("rename_list") or []} if item.get("type") == "STAR" else set()
+            alias = {item["alias"]} if item.get("alias") and _last(item) != item["alias"] else set()
+            taken = sorted((replaced | renamed | alias) & self._by)
+            if taken:
+                raise ValueError(f"{taken[0]} is a column of by and cannot be the name of another value")
+            if _last(item) in self._by and not self._names([item]):
+                raise ValueError(
+                    f"{'.'.join(item['column_names'])} is null where the join found nothing; take it from the other"
+                )
+
+    def _names(self, nodes: Sequence[Node]) -> set[str]:
+        """Names of plain columns; without those that an outer join made null, which are no longer those of the piece."""
+        trusted = (node for node in nodes if not {*node.get("column_names", ())[:-1]} & self._outer)
+        return {_last(node) for node in trusted} - {""}
+
+    def _need_by(self, what: str, found: Sequence[Collection[str]]) -> None:
+        if not self._by:
+            raise ValueError(f"{what} needs by: the columns whose equal values belong together; {_PIECES}")
+        for names in found:
+            missing = sorted(self._by - set(names)) if "*" not in names else []
+            if missing:
+                raise ValueError(f"{what} leaves out {', '.join(missing)} of by: {_PIECES}")
+
+
+def _parse(sql: str) -> Node:
+    found = _memory().cursor().execute("select json_serialize_sql(?)", [sql]).fetchone()
+    tree = json.loads(found[0])
+    if tree["error"]:
+        raise ValueError(f"expected one SELECT ({tree['error_message'].splitlines()[0]})")
+    if len(tree["statements"]) != 1:
+        raise ValueError(f"expected one SELECT, got {len(tree['statements'])} statements")
+    node: Node = tree["statements"][0]["node"]
+    return node
+
+
+@cache
+def _memory() -> Any:
+    import duckdb
+
+    return duckdb.connect()  # asked about SQL only; it never sees a row
+
+
+@cache
+def _functions() -> tuple[frozenset[str], frozenset[str]]:
+    """Names of aggregates, and of functions whose answer is not that of their arguments alone."""
+    query = "select distinct function_name, function_type = 'aggregate', stability <> 'CONSISTENT' from duckdb_functions()"
+    rows = _memory().cursor().execute(query).fetchall()
+    return frozenset(name for name, is_aggregate, _ in rows if is_aggregate), frozenset(
+        name for name, _, other in rows if other
+    )
+
+
+def _nodes(value: Any, *, nested: bool = True) -> Iterator[Node]:
+    """All nodes below `value`; without those of subqueries unless `nested`."""
+    if isinstance(value, Mapping):
+        yield value
+        if nested or value.get("class") != "SUBQUERY":
+            for child in value.values():
+                yield from _nodes(child, nested=nested)
+    elif isinstance(value, list):
+        for child in value:
+            yield from _nodes(child, nested=nested)
+
+
+def _subqueries(value: Any) -> Iterator[Node]:
+    return (found["subquery"]["node"] for found in _nodes(value, nested=False) if found.get("class") == "SUBQUERY")
+
+
+def _check_node(node: Node) -> None:
+    """What is refused wherever it stands: what reads the world, and what is not a function of the rows."""
+    name = node.get("function_name", "")
+    if node.get("type") == "TABLE_FUNCTION" and node["function"]["function_name"] not in _TABLE_FUNCTIONS:
+        raise ValueError(f"{node['function']['function_name']}() in FROM is not a table of the inputs")
+    if node.get("class") == "FUNCTION" and (name in _functions()[1] or name in _ALSO_RANDOM):
+        raise ValueError(f"{name}() gives another answer each time: the same inputs would not give the same rows")
+    if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1 and node["column_names"][0].lower() in _CLOCKS:
+        raise ValueError(f"{node['column_names'][0]} is another one each time: the same inputs would not give the same rows")
+    if node.get("sample"):
+        raise ValueError("a sample is another one each time: the same inputs would not give the same rows")
+
+
+def _check_modifiers(node: Node) -> None:
+    for modifier in node.get("modifiers") or []:
+        if modifier["type"] != "DISTINCT_MODIFIER":
+            word = "ORDER BY" if modifier["type"] == "ORDER_MODIFIER" else "LIMIT"
+            raise ValueError(f"{word} over rows that are split: rows of a table have no order; use a window with partition by")
+
+
+def _equal_names(condition: Any) -> set[str]:
+    """Names `x` of the conditions ``a.x = b.x`` that a join needs together."""
+    if not isinstance(condition, Mapping):
+        return set()
+    if condition.get("type") == "CONJUNCTION_AND":
+        return {name for child in condition["children"] for name in _equal_names(child)}
+    if condition.get("type") in ("COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM"):
+        left, right = _last(condition["left"]), _last(condition["right"])
+        return {left} if left and left == right else set()
+    return set()
+
+
+def _aliases(relation: Node) -> set[str]:
+    """Names by which an expression can mean a table of `relation`."""
+    found = (node for node in _nodes(relation) if node.get("type") in ("BASE_TABLE", "SUBQUERY"))
+    return {node.get("alias") or node.get("table_name", "") for node in found} - {""}
+
+
+def _last(node: Node) -> str:
+    return str(node["column_names"][-1]) if node.get("class") == "COLUMN_REF" else ""
+
+
+def _named(selected: Sequence[Node]) -> set[str]:
+    """Names of plain columns in a list of what is selected; ``*`` for all of them."""
+    return {"*" if node.get("type") == "STAR" and not node.get("columns") else _last(node) for node in selected}
+
+
+def _at(selected: Sequence[Node], node: Node) -> Node:
+    """What ``GROUP BY 1`` means; any other expression is itself."""
+    literal = node.get("literal") or {}
+    place = int(literal["text"]) if literal.get("kind") == "INTEGER" else 0
+    return selected[place - 1] if 1 <= place <= len(selected) else node
