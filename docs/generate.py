@@ -21,13 +21,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, get_args
 
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
+from raypipe.contract import ColumnType
 from raypipe.core.compose import packaged
 from raypipe.core.config import is_config
 from raypipe.core.explain import dotted
@@ -255,7 +256,7 @@ class Schemas(GenerateJsonSchema):
         inner = super().function_before_schema(schema)
         if "shorthand" not in schema["function"]["function"].__name__:
             return inner
-        return {"anyOf": [inner, {"enum": ["string", "int64", "float64", "bool", "timestamp", "date"]}]}
+        return {"anyOf": [inner, {"enum": list(get_args(ColumnType))}]}
 
     def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> dict[str, Any]:  # noqa: ARG002  # pydantic's hook
         """A number and a unit."""

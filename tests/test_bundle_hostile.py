@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from bundle_parts import contract, raw_rows, run_python
 from contract_parts import JSON_RULES, RECORD
@@ -160,3 +161,13 @@ def test_rows_that_json_can_say_survive_json() -> None:
 
 def test_one_real_row_is_enough() -> None:
     assert len(hostile_rows(contract(), raw_rows(1), seed=0, num=400)) == 400
+
+
+def test_lists_are_tried_too_and_refused_alike() -> None:
+    rules = contract_of(tags={"type": "list<string>", "max_length": 30}, ids="list<int64>", v="vector")
+    seen = pa.table({"tags": [["a", "b"], ["é"]], "ids": [[1, 2], []], "v": [[0.5, 1.0], [2.0]]}, schema=rules.schema)
+    found = hostile_rows(rules, seen, seed=0, num=300)
+    read = rules.read_records(found)
+    assert set(read.bad["column"].to_pylist()) == set(rules.columns)
+    assert len(read.rows) > 50
+    check_refused_alike(rules, found, read, uri="bundle")

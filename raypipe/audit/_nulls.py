@@ -84,14 +84,14 @@ class KnownLater:
             tells = by_order("binary", np.stack([rows_G, nulls.unknown_G], axis=1).astype(np.float64))
             text = (
                 f"null in {_share(nulls.unknown_G)} of {int(nulls.unknown_G.sum()):,} rows whose label is unknown and in "
-                f"{_share(nulls.known_G)} of the others (AUC {tells.value:.3f}): it is filled in together with the label"
+                f"{_share(nulls.known_G)} of the others (AUC {tells.value:.3f})"
             )
             found.append(Measure(check=self.name, column=name, value=tells.value, noise=tells.noise, text=text))
         if nulls.label_GV[1, 0]:
             tells = by_order(self.kind, nulls.label_GV)
             word = "rank correlation" if self.kind == "regression" else "AUC"
             share = nulls.label_GV[1, 0] / nulls.label_GV[:, 0].sum()
-            text = f"null in {share:.1%} of train rows, and knowing where tells the label ({word} {tells.value:.3f})"
+            text = f"null in {share:.1%} of train rows; where it is null tells the label with {word} {tells.value:.3f}"
             found.append(Measure(check=self.name, column=name, value=tells.value, noise=tells.noise, text=text))
         return found
 

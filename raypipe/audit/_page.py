@@ -1,6 +1,6 @@
 """The audit as a page, and as a section of a model's report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from raypipe.audit._policy import Audit, Finding, Refuse
 from raypipe.audit._report import CHECKS, CheckName, Report
@@ -51,7 +51,7 @@ def render(report: Report, audit: Audit) -> str:
     return document(title=f"Leakage audit of {report.subject}", main=main, styles=[_STYLE])
 
 
-def findings_table(findings: tuple[Finding, ...]) -> Html:
+def findings_table(findings: Sequence[Finding]) -> Html:
     """Leaks, warnings and allowed columns, in the order of the checks."""
     if not findings:
         return tag("p", "Nothing is above its bound.", class_="muted")

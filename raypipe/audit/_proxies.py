@@ -1,8 +1,8 @@
 """Proxies: one column that alone tells the label, as a copy of it, its consequence, or an id that was given afterwards.
 
 Measured on train rows alone, twice where both make sense: by the order of the values (area under the ROC curve, or rank
-correlation), and by the mean label of each value (out of fold) or of each of 32 bins of a number, nulls being a value, which
-finds proxies that are not monotone: codes of classes, sentinels, distances from a middle.
+correlation), and by the mean label of each value, or of each of 32 bins of a number, in other rows (out of fold), nulls being a
+value, which finds proxies that are not monotone: codes of classes, sentinels, distances from a middle.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ NUM_FOLDS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnSums:
-    """One column: label numbers by value, and where it is null; a number has one fold."""
+    """One column: label numbers by value, and where it is null."""
 
     values: Sums
     null_FV: NDArray[np.float64]
@@ -68,7 +68,7 @@ class Proxies:
         words = "rank correlation" if self.kind == "regression" else "AUC"
         found: dict[str, Strength] = {}
         if column.kind == "number":
-            found["by its order"] = by_order(self.kind, sums_DFV[:, 0])
+            found["by its order"] = by_order(self.kind, sums_DFV.sum(axis=1))
             sums_DFV = binned(sums_DFV)
         groups = np.concatenate([sums_DFV, column.null_FV[None]]) if column.null_FV[:, 0].any() else sums_DFV
         found["by the mean label of its values"] = by_rate(self.kind, groups)
@@ -82,11 +82,10 @@ class Proxies:
 
 
 def _column_sums(one: Coded, label_NV: NDArray[np.float64]) -> ColumnSums:
-    num_folds = 1 if one.kind == "number" else NUM_FOLDS
-    fold_N = np.arange(len(one.keys_N)) % num_folds
+    fold_N = np.arange(len(one.keys_N)) % NUM_FOLDS
     valid_N, label_MV = one.valid_N, label_NV
-    keys_M, fold_M, null_FV = one.keys_N, fold_N, np.zeros((num_folds, label_NV.shape[1]))
+    keys_M, fold_M, null_FV = one.keys_N, fold_N, np.zeros((NUM_FOLDS, label_NV.shape[1]))
     if not valid_N.all():
         keys_M, fold_M, label_MV = keys_M[valid_N], fold_N[valid_N], label_NV[valid_N]
-        null_FV = np.stack([label_NV[~valid_N & (fold_N == fold)].sum(axis=0) for fold in range(num_folds)])
-    return ColumnSums(values=Sums.of(keys_M, label_MV, fold_M, num_folds), null_FV=null_FV, kind=one.kind)
+        null_FV = np.stack([label_NV[~valid_N & (fold_N == fold)].sum(axis=0) for fold in range(NUM_FOLDS)])
+    return ColumnSums(values=Sums.of(keys_M, label_MV, fold_M, NUM_FOLDS), null_FV=null_FV, kind=one.kind)

@@ -73,6 +73,11 @@ class Report:
         found = [measure for measure in self.measures if measure.check == check]
         return tuple(sorted(found, key=lambda measure: -measure.value))
 
+    @property
+    def looked_at(self) -> tuple[CheckName, ...]:
+        """Checks that had something to look at."""
+        return tuple(check for check in CHECKS if check not in self.skipped)
+
     def to_dict(self) -> dict[str, Any]:
         """As stored."""
         return {**asdict(self), "columns": list(self.columns), "measures": [asdict(measure) for measure in self.measures]}

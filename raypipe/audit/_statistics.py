@@ -62,18 +62,16 @@ class Statistics:
 
     name: CheckName = "statistics"
 
-    def look(self, chunk: Chunk) -> dict[tuple[str, str], Scale] | None:
+    def look(self, chunk: Chunk) -> dict[tuple[str, str | None], Scale] | None:
         """Moments and range of each column, by column and split."""
-        if chunk.split is None:
-            return None
         found = {(name, chunk.split): _scale(chunk.rows.column(name)) for name in chunk.features}
         return {key: scale for key, scale in found.items() if scale is not None}
 
-    def merge(self, states: Sequence[dict[tuple[str, str], Scale]]) -> dict[tuple[str, str], Scale]:
+    def merge(self, states: Sequence[dict[tuple[str, str | None], Scale]]) -> dict[tuple[str, str | None], Scale]:
         """Of all chunks."""
         return merge_columns(states, Scale.merge)
 
-    def measure(self, state: dict[tuple[str, str], Scale]) -> Sequence[Measure]:
+    def measure(self, state: dict[tuple[str, str | None], Scale]) -> Sequence[Measure]:
         """For each column that was scaled so."""
         out = []
         for name in dict.fromkeys(name for name, _ in state):

@@ -39,13 +39,9 @@ def by_order(kind: TargetKind, sums_GV: NDArray[np.float64]) -> Strength:
 
 
 def by_rate(kind: TargetKind, sums_DFV: NDArray[np.float64]) -> Strength:
-    """Of the mean label of each value, without the fold of the row where there are several: the order of values is not used.
-
-    With one fold a group knows its own rows; `binned` makes groups that are large enough for that to be little.
-    """
+    """Of the mean label of each value in the folds that a row is not in: the order of values is not used."""
     total_V = sums_DFV.sum(axis=(0, 1))
-    num_folds = sums_DFV.shape[1]
-    others_DFV = sums_DFV if num_folds == 1 else sums_DFV.sum(axis=1, keepdims=True) - sums_DFV
+    others_DFV = sums_DFV.sum(axis=1, keepdims=True) - sums_DFV
     rate_DFV = (others_DFV + _PRIOR_ROWS * total_V / total_V[0]) / (others_DFV[..., :1] + _PRIOR_ROWS)
     flat_GV, rate_GV = sums_DFV.reshape(-1, len(total_V)), rate_DFV.reshape(-1, len(total_V))
     if kind == "regression":

@@ -1,14 +1,15 @@
 """Refused alike: the contract's check of records and its check of columns give each cell one verdict and one value.
 
-A cell can be compared where a column of a table can hold it as what it is. Not so: text in a column of numbers or
-booleans (a CSV cell, which is parsed), a whole float in a column of integers (what pandas makes of integers with nulls),
-lists and objects, integers beyond 64 bits, text that UTF-8 cannot say. The check of records must refuse all of these:
-columns never held such a value, so no model was trained on what it would be read as.
+A cell can be compared where a column of a table can hold it as what it is. Not so: text in a column of numbers, booleans
+or lists (a CSV cell, which is parsed), a whole float in a column of integers (what pandas makes of integers with nulls),
+lists of several types, objects, integers beyond 64 bits, text that UTF-8 cannot say. The check of records must refuse all
+of these: columns never held such a value, so no model was trained on what it would be read as.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -16,8 +17,12 @@ import pyarrow as pa
 from raypipe.bundle._show import show_row, show_value
 from raypipe.contract import Column, Contract, Records
 from raypipe.core.errors import BundleError
+from raypipe.core.kinds import LISTS
 
-_PARSED = ("int64", "float64", "bool")
+_PARSED = ("int64", "float64", "bool", *LISTS)
+_ELEMENTS: Mapping[str, Column] = MappingProxyType(
+    {"list<string>": Column(type="string"), "list<int64>": Column(type="int64"), "vector": Column(type="float64")}
+)
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 
@@ -63,11 +68,11 @@ def _column_verdicts(inputs: Contract, name: str, records: Sequence[Mapping[str,
     """Verdicts of the check of columns on one column, by record; without the cells that a table cannot hold."""
     column = inputs.columns[name]
     rules = Contract(columns={name: column}, key=(name,) if name in inputs.key else ())
-    by_type: dict[type, list[int]] = {}
+    by_type: dict[frozenset[type], list[int]] = {}
     for i, record in enumerate(records):
         cell = record.get(name)
         if _is_expressible(column, cell):
-            by_type.setdefault(type(cell), []).append(i)
+            by_type.setdefault(_types(cell), []).append(i)
     return {i: v for at in by_type.values() for i, v in zip(at, _verdicts(rules, name, records, at), strict=True)}
 
 
@@ -79,7 +84,18 @@ def _verdicts(rules: Contract, name: str, records: Sequence[Mapping[str, Any]], 
         yield _Verdict(rule=bad[i]) if i in bad else _Verdict(rule="", value=next(values))
 
 
+def _types(cell: object) -> frozenset[type]:
+    """Cells with the same ones go into one column: its type, and for a list those of its elements; 1 in [1, 0.5] is a float."""
+    if not isinstance(cell, list):
+        return frozenset({type(cell)})
+    found = frozenset(map(type, cell))
+    return frozenset({list, float} if found == {int, float} else {list, *found})
+
+
 def _is_expressible(column: Column, cell: object) -> bool:
+    if isinstance(cell, list):
+        elements = _ELEMENTS.get(column.type)
+        return elements is not None and len(_types(cell)) <= 2 and all(_is_expressible(elements, e) for e in cell)
     if isinstance(cell, bool) or cell is None:
         return True
     if isinstance(cell, str):

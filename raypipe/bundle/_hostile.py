@@ -182,7 +182,7 @@ def _replaced(row: Mapping[str, Any], change: Mapping[str, Any], number: int) ->
 
 def _values(column: Column, seen: Sequence[Any]) -> list[Any]:
     """What to try in a column, without repetition."""
-    few = list(dict.fromkeys(seen))[:_NUM_SEEN]
+    few = list({repr(value): value for value in seen}.values())[:_NUM_SEEN]
     choices = list(column.choices or ())[:_NUM_SEEN]
     values = [*_ANY, *choices, *_BY_TYPE[column.type](column, few)]
     return list({(type(value), repr(value)): value for value in values}.values())
@@ -223,6 +223,33 @@ def _dates(_: Column, __: Sequence[Any]) -> list[Any]:
     return list(_DATES)
 
 
+def _text_lists(_: Column, seen: Sequence[Any]) -> list[Any]:
+    return [*_lists(seen), *([text] for text in _TEXTS), list(_TEXTS[:-1]), ["a", "a"], ["a", None], ["a", 1], '["a"]']
+
+
+def _integer_lists(_: Column, seen: Sequence[Any]) -> list[Any]:
+    return [*_lists(seen), *([number] for number in _INTEGERS), [1, 1], [1, None], [1, "1"], [True], [1.0], [0.5], "[1]"]
+
+
+def _vectors(_: Column, seen: Sequence[Any]) -> list[Any]:
+    return [*_lists(seen), *([number] for number in _FLOATS), [1, 2], [1, 0.5], [1.0, None], ["1"], [True], "[1.0]"]
+
+
+def _lists(seen: Sequence[Any]) -> list[Any]:
+    """Lists that were seen, longer, shorter and the other way round; and one inside another."""
+    return [found for one in seen for found in ([*one, *one], one[1:], one[::-1], [one])]
+
+
 _BY_TYPE: Mapping[str, Callable[[Column, Sequence[Any]], list[Any]]] = MappingProxyType(
-    {"string": _texts, "int64": _integers, "float64": _floats, "bool": _bools, "timestamp": _instants, "date": _dates}
+    {
+        "string": _texts,
+        "int64": _integers,
+        "float64": _floats,
+        "bool": _bools,
+        "timestamp": _instants,
+        "date": _dates,
+        "list<string>": _text_lists,
+        "list<int64>": _integer_lists,
+        "vector": _vectors,
+    }
 )

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from raypipe.contract import Column, Contract
+from raypipe.core.kinds import LISTS
 
 REQUEST = "request"
 VIEW_PREFIX = "view:"
@@ -18,6 +19,9 @@ _JSON_TYPES: dict[str, dict[str, Any]] = {
     "bool": {"type": "boolean"},
     "timestamp": {"type": "string", "format": "date-time"},
     "date": {"type": "string", "format": "date"},
+    "list<string>": {"type": "array", "items": {"type": "string"}},
+    "list<int64>": {"type": "array", "items": {"type": "integer"}},
+    "vector": {"type": "array", "items": {"type": "number"}},
 }
 
 
@@ -63,8 +67,15 @@ def _property(column: Column, *, nullable: bool) -> dict[str, Any]:
     schema = dict(_JSON_TYPES[column.type])
     if nullable:
         schema["type"] = [schema["type"], "null"]
-    bounds = {"minimum": column.min, "maximum": column.max}
-    schema |= {word: bound for word, bound in bounds.items() if bound is not None}
+    if column.clean:  # the rules hold for the cleaned value, which only the contract knows
+        return schema
+    length = "Items" if column.type in LISTS else "Length"
+    words: dict[str, Any] = {f"min{length}": column.min_length, f"max{length}": column.max_length}
+    if isinstance(column.lowest, (int, float)) or isinstance(column.highest, (int, float)):
+        words |= {"minimum": column.min, "maximum": column.max}
+    schema |= {word: bound for word, bound in words.items() if bound is not None}
+    if column.regex is not None:
+        schema["pattern"] = f"^(?:{column.regex})$"
     if column.one_of is not None:
         schema["enum"] = [*column.one_of, *([None] if nullable else [])]
     return schema
@@ -75,4 +86,6 @@ def _to_json(value: Any) -> Any:
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, dt.date):
         return value.isoformat()
+    if isinstance(value, list):
+        return [_to_json(element) for element in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,6 +6,7 @@ from raypipe.contract._column import Column
 from raypipe.contract._contract import Contract
 from raypipe.contract._judge import Batch, Finding
 from raypipe.contract._keys import KeySet, any_null, key_hashes
+from raypipe.contract._proposal import TableProposal, propose
 from raypipe.contract._rules import ColumnType
 from raypipe.contract._schema import SchemaDiff, schema_diff
 from raypipe.contract._steps import OutlierBounds
@@ -30,7 +31,9 @@ __all__ = [
     "RowBounds",
     "RowRule",
     "SchemaDiff",
+    "TableProposal",
     "any_null",
     "key_hashes",
+    "propose",
     "schema_diff",
 ]

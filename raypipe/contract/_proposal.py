@@ -15,7 +15,7 @@ from raypipe.contract._propose import Proposal, propose_column
 from raypipe.core.errors import ConfigError
 from raypipe.core.naming import did_you_mean
 
-_MAX_PAIRS, _MAX_CANDIDATES = 200, 5
+_MAX_PAIRS, _MAX_CANDIDATES, _MAX_COLUMNS = 200, 5, 8
 _KEY_KINDS = ("string", "int64", "timestamp", "date")
 _MOVED: Mapping[str, Any] = {"max_psi": 0.25, "max_null_change": 0.05, "severity": "warn"}
 
@@ -95,21 +95,34 @@ def _remarks(values: pa.Table, keys: Sequence[tuple[str, ...]], *, given: bool) 
         repeated = values.num_rows - len(np.unique(key_hashes(values, keys[0])))
         return (f"the key repeats in {repeated:,} of these rows: choose what becomes of duplicates",) if repeated else ()
     if not keys:
-        return ("no column, and no two, name a row: an event table needs a key",)
+        return ("no columns were found that name a row: an event table needs a key",)
     others = "; ".join(", ".join(columns) for columns in keys[1:])
     return (f"the key is a guess; these name a row, too: {others}",) if others else ("the key is a guess",)
 
 
-def _key_candidates(values: pa.Table, columns: Mapping[str, Proposal]) -> "list[tuple[str, ...]]":
-    """Single columns, else pairs, that are unique and never null; names that sound like a key first."""
+def _key_candidates(values: pa.Table, columns: Mapping[str, Proposal]) -> list[tuple[str, ...]]:
+    """Single columns, else pairs, else more, that are unique and never null; names that sound like a key first."""
     able = [name for name, column in columns.items() if column.settings["type"] in _KEY_KINDS]
     able = [name for name in able if not values.column(name).null_count]
     able.sort(key=lambda name: not (name.lower() in ("id", "key", "uuid") or name.lower().endswith(("_id", "_key"))))
-    single = [(name,) for name in able if _is_key(values, (name,))]
+    single: list[tuple[str, ...]] = [(name,) for name in able if _is_key(values, (name,))]
     if single:
         return single
-    by_distinct = sorted(able, key=lambda name: -len(np.unique(key_hashes(values, (name,)))))
-    return [pair for pair in islice(combinations(by_distinct, 2), _MAX_PAIRS) if _is_key(values, pair)]
+    able.sort(key=lambda name: -len(np.unique(key_hashes(values, (name,)))))
+    pairs: list[tuple[str, ...]] = [pair for pair in islice(combinations(able, 2), _MAX_PAIRS) if _is_key(values, pair)]
+    return pairs or _grown(values, able)
+
+
+def _grown(values: pa.Table, able: Sequence[str]) -> list[tuple[str, ...]]:
+    """Columns of most values added until they name a row, then those taken out again that are not needed for it."""
+    for num in range(3, min(len(able), _MAX_COLUMNS) + 1):
+        names = tuple(able[:num])
+        if _is_key(values, names):
+            for name in reversed(names):
+                fewer = tuple(other for other in names if other != name)
+                names = fewer if _is_key(values, fewer) else names
+            return [names]
+    return []
 
 
 def _is_key(values: pa.Table, names: Sequence[str]) -> bool:

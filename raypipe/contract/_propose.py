@@ -18,10 +18,11 @@ from raypipe.contract._cleaning import WHITESPACE
 from raypipe.contract._patterns import fitting
 from raypipe.contract._rules import NAIVE_TIMESTAMP, ColumnType
 from raypipe.contract._values import is_text, values_of
-from raypipe.core.kinds import LISTS, kind_of
+from raypipe.core.kinds import kind_of
 
 _NULL_WORDS = ("NA", "N/A", "n/a", "null", "NULL", "None", "nan", "NaN", "-", "?", "#N/A", "")
 _SENTINELS = (-999, -9999, -99999, 999, 9999, 99999, 999999)
+_LISTS: tuple[ColumnType, ...] = ("list<int64>", "list<string>", "vector")
 _FEW, _ROWS_PER_VALUE, _MOSTLY = 20, 20, 0.99
 _SHAPES: Mapping[str, str] = MappingProxyType(
     {
@@ -73,20 +74,26 @@ def propose_column(name: str, cells: pa.Array) -> Proposal:
     kind = draft.settings["type"]
     if len(values) and not values.null_count:
         draft.settings["nullable"] = False
-    few = False
-    if kind == "string":
-        few = _describe_texts(draft, values)
-    elif kind in ("int64", "float64"):
-        _describe_numbers(draft, values)
-    elif kind == "timestamp":
-        _describe_times(draft, values)
+    few = _describe(draft, values)
     if _PERSONAL_NAME.search(name) and kind in ("string", "date"):
         draft.settings["pii"] = True
     if draft.settings.get("pii"):
         draft.notes.append("personal by its name or shape")
         draft.settings.pop("one_of", None)
     settings = {**draft.settings, **({"clean": draft.clean} if draft.clean else {})}
-    return Proposal(settings=settings, notes=tuple(draft.notes), values=values, few_values=few or kind == "bool")
+    return Proposal(settings=settings, notes=tuple(draft.notes), values=values, few_values=few)
+
+
+def _describe(draft: _Draft, values: pa.Array) -> bool:
+    """Add what the values have in common; gives whether they are only few."""
+    match draft.settings["type"]:
+        case "string":
+            return _describe_texts(draft, values)
+        case "int64" | "float64":
+            _describe_numbers(draft, values)
+        case "timestamp":
+            _describe_times(draft, values)
+    return bool(draft.settings["type"] == "bool")
 
 
 def _typed(draft: _Draft, cells: pa.Array) -> pa.Array:
@@ -108,16 +115,14 @@ def _typed_text(draft: _Draft, cells: pa.Array) -> pa.Array:
     trimmed = pc.utf8_trim(cells, characters=WHITESPACE)
     if pc.any(pc.not_equal(trimmed, cells)).as_py():
         draft.clean.append("trim")
-    cells = trimmed
+    cells = without = trimmed
     words = [word for word in pc.unique(cells.filter(pc.is_in(cells, pa.array(_NULL_WORDS)))).to_pylist() if word is not None]
     if words:
-        cells_without = pc.if_else(pc.is_in(cells, pa.array(words)), pa.scalar(None, pa.string()), cells)
-    else:
-        cells_without = cells
-    kind, values = _best_type(cells_without)
+        without = pc.if_else(pc.is_in(cells, pa.array(words)), pa.scalar(None, pa.string()), cells)
+    kind, values = _best_type(without)
     if words and (kind != "string" or set(words) & {"NA", "N/A", "null", "NULL", "#N/A", ""}):
         draft.clean.append({"null_if": sorted(words)})
-        cells = cells_without
+        cells = without
     draft.settings["type"] = kind
     if kind == "string":
         if len(cells) > cells.null_count and pc.all(fitting(cells, NAIVE_TIMESTAMP + "?")).as_py():
@@ -142,10 +147,10 @@ def _best_type(cells: pa.Array) -> tuple[ColumnType, pa.Array]:
         if len(cells) - values.null_count >= _MOSTLY * num:
             return kind, values
     if pc.all(pc.starts_with(cells, "[")).as_py():
-        for kind in LISTS:
-            values = values_of(cells, kind)  # type: ignore[arg-type]  # lists are types of columns
+        for kind in _LISTS:
+            values = values_of(cells, kind)
             if values.null_count == cells.null_count:
-                return kind, values  # type: ignore[return-value]
+                return kind, values
     return "string", cells
 
 
@@ -171,9 +176,10 @@ def _describe_numbers(draft: _Draft, values: pa.Array) -> None:
     low, high = bounds["min"], bounds["max"]
     if low is None:
         return
-    margin = (high - low) * 0.1
-    draft.settings["min"] = 0 if 0 <= low <= margin or (low >= 0 > low - margin) else _rounded(low - margin, math.floor)
-    draft.settings["max"] = _rounded(high + margin, math.ceil) if high > 0 or high + margin < 0 else 0
+    margin, whole = (high - low) * 0.1, draft.settings["type"] == "int64"
+    least, most = _rounded(low - margin, math.floor), _rounded(high + margin, math.ceil)
+    least, most = max(least, 0) if low >= 0 else least, min(most, 0) if high <= 0 else most
+    draft.settings["min"], draft.settings["max"] = (math.floor(least), math.ceil(most)) if whole else (least, most)
     draft.notes.append(f"found {low:g} to {high:g}")
 
 

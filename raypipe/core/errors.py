@@ -14,6 +14,7 @@ RaypipeError                 exit 1: the job failed
 │   ├── DuplicateKeys        a key that must be unique is not
 │   ├── TableNotFound        a table, or a version of it, that was never written
 │   ├── LeakyColumn          a feature that uses a column known only after the prediction time
+│   ├── LeakFound            data that tells a model what it could not know, found by the audit
 │   ├── LabelError           a label that cannot be learned: null, one class, too many classes
 │   ├── EmptySplit           a split without rows
 │   ├── ViewTooLarge         a view that does not fit a broadcast join
@@ -148,6 +149,22 @@ class LeakyColumn(InputError):
         return (
             f"feature {self.feature} uses column {self.column} of table {self.table}, which is known only later than the "
             f"prediction time; a model with it would look right and fail live. Remove it from the features"
+        )
+
+
+class LeakFound(InputError):
+    """The audit found leaks that its policy refuses; nothing is trained."""
+
+    def __init__(self, subject: str, reasons: Sequence[str]) -> None:
+        super().__init__(subject, tuple(reasons))
+        self.subject, self.reasons = subject, tuple(reasons)
+
+    def __str__(self) -> str:
+        found = "\n  ".join(self.reasons)
+        return (
+            f"{self.subject}: {len(self.reasons)} leak(s) found, nothing is trained:\n  {found}\n"
+            "correct the data, the split or the features; where it is none, say why with audit.allow={COLUMN: reason}, "
+            "or set the check to warn, such as audit.proxies=warn"
         )
 
 

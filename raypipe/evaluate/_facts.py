@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from raypipe.audit import Finding
 from raypipe.evaluate._evaluation import Evaluation, Metric
 from raypipe.evaluate._gate import Comparison, Hold, Promote
 
@@ -96,6 +97,21 @@ class FeatureFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditFacts:
+    """The leakage audit of the data.
+
+    Attributes:
+        num_columns: Columns that it looked at.
+        checks: Checks that had something to look at.
+        findings: What was above a bound: warnings, and what is allowed with a reason.
+    """
+
+    num_columns: int
+    checks: Sequence[str]
+    findings: Sequence[Finding] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportFacts:
     """Everything on the page; a part without facts is left out.
 
@@ -115,6 +131,7 @@ class ReportFacts:
         tables: Tables read.
         splits: Splits, in time order.
         set_aside: Rows that are in no split, by reason.
+        audit: What the leakage audit found before training; None when there was none.
         features: Features of the model.
         run: Anything else about the run, label to text: run id, git revision, config digest, seeds.
     """
@@ -134,5 +151,6 @@ class ReportFacts:
     tables: Sequence[TableFacts] = ()
     splits: Sequence[SplitFacts] = ()
     set_aside: Mapping[str, int] = field(default_factory=dict)
+    audit: AuditFacts | None = None
     features: Sequence[FeatureFacts] = ()
     run: Mapping[str, str] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """The report: one self-contained HTML page about a model, its numbers, its data and its run."""
 
+from raypipe.audit import findings_table
 from raypipe.core.storage import write_bytes
 from raypipe.evaluate._facts import CandidateFacts, ReportFacts
 from raypipe.evaluate._plots import evaluation_plots, training_plots
@@ -38,6 +39,7 @@ def render_report(facts: ReportFacts) -> str:
         _candidates(facts),
         plots_section("How it learned", training_plots(facts.curves)),
         _data(facts),
+        _audit(facts),
         _features(facts),
         _run(facts),
         tag("footer", f"Written by raypipe. Every number says its split and rows; intervals: {about}."),
@@ -102,6 +104,13 @@ def _set_aside(facts: ReportFacts) -> Html:
     return join(
         tag("h3", f"Set aside: {count_of(total)} rows in no split"), table(("Reason", "Rows"), rows, numbers=frozenset({1}))
     )
+
+
+def _audit(facts: ReportFacts) -> Html:
+    if facts.audit is None:
+        return Html("")
+    about = f"{facts.audit.num_columns} columns, checked before training for {', '.join(facts.audit.checks)}."
+    return join(tag("h2", "Leakage audit"), tag("p", about, class_="muted"), findings_table(facts.audit.findings))
 
 
 def _features(facts: ReportFacts) -> Html:

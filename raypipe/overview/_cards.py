@@ -1,5 +1,6 @@
 """One column on the page: figures, histogram, most frequent values; of two versions side by side."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.core.errors import ConfigError
+from raypipe.core.kinds import LISTS
 from raypipe.overview._columns import ColumnOverview
 from raypipe.overview._words import DASH, bound_of, distinct_of, facts_of, percent, signed, signed_percent, value_of
 from raypipe.pages import Html, bars, join, meter, row, table, tag
 from raypipe.pages import spark as draw_spark
 from raypipe.profiles import Change, Report, SideBySide, Value, ValueProfile, compare, side_by_side
 
-_SHOWN_VALUES = 12
+_SHOWN_VALUES, _SPARK_VALUES = 12, 3
 _WIDE = 1.001
 _NULLS_WEIGH = 2.5  # a tenth of the rows more or fewer null is as much as an index of 0.25
 
@@ -47,15 +49,25 @@ class Card:
         return found
 
     @property
+    def title(self) -> str:
+        """Its name as it is read."""
+        return value_of(self.name)
+
+    @property
     def anchor(self) -> str:
         """Id of its place on the page."""
         return f"c{self.place}"
 
     @property
+    def is_retyped(self) -> bool:
+        """Whether its type changed between the versions."""
+        return self.now is not None and self.before is not None and self.now.type != self.before.type
+
+    @property
     def moved(self) -> float:
         """For sorting: the stability index, or the weight of a change of nulls; infinite for what is new, gone or retyped."""
-        if self.now is None or self.before is None or self.now.type != self.before.type:
-            return float("inf")
+        if self.now is None or self.before is None or self.is_retyped:
+            return math.inf
         if self.change is None:
             return 0.0
         return max(self.change.psi or 0.0, abs(self.change.null_change) * _NULLS_WEIGH)
@@ -76,7 +88,7 @@ def card(it: Card, *, is_open: bool) -> Html:
     column = it.shown
     head = tag(
         "summary",
-        tag("span", it.name or "(no name)", class_="name"),
+        tag("bdi", it.title, class_="name"),
         tag("span", column.type, class_="type"),
         tag("span", "personal data, masked", class_="flag") if column.is_masked else Html(""),
         tag("span", *_aside(it), class_="aside"),
@@ -138,7 +150,7 @@ def _histogram(it: Card) -> Html:
         faint=tails,
         before=found.before_B.tolist() if both else (),
     )
-    what = "Lengths" if it.shown.type.startswith(("list", "large_list", "fixed_size_list")) else ""
+    what = "Lengths" if shown.kind in LISTS else ""
     first, last = edges[1] if 0 in tails else edges[0], edges[-2] if len(edges) - 2 in tails else edges[-1]
     axis = tag("div", tag("span", first), tag("span", what), tag("span", last), class_="axis")
     outer = [f"down to {edges[0]}"] * (0 in tails) + [f"up to {edges[-1]}"] * (len(edges) - 2 in tails)
@@ -175,7 +187,7 @@ def _values(it: Card) -> Html:
     more = [value for side in counts[:-1] for value in list(side)[:_SHOWN_VALUES] if value not in known][: _SHOWN_VALUES // 2]
     of_both = list(zip(counts, (side.rows for side in sides), strict=True))
     rows = [
-        row(tag("span", value_of(value), class_="cell"), *(_share_cell(side.get(value), num) for side, num in of_both))
+        row(tag("bdi", value_of(value), class_="cell"), *(_share_cell(side.get(value), num) for side, num in of_both))
         for value in [*listed[:_SHOWN_VALUES], *more]
     ]
     heads = ("Most frequent", *it.versions) if len(sides) > 1 else ("Most frequent", "")
@@ -209,7 +221,10 @@ def spark(column: ColumnOverview, name: str) -> Html:
         return Html("")
     values = column.profile.values
     if isinstance(values, ValueProfile):
-        shown = [f"{value_of(value)} {percent(count / column.rows)}" for value, count in values.top[:3]]
-        return tag("span", ", ".join(shown), class_="cell muted")
+        shown = [
+            join(", " if i else "", tag("bdi", value_of(value)), f" {percent(count / column.rows)}")
+            for i, (value, count) in enumerate(values.top[:_SPARK_VALUES])
+        ]
+        return tag("span", *shown, class_="cell muted")
     found = side_by_side(values, values)
     return Html("") if found is None else draw_spark(found.after_B.tolist(), label=f"Histogram of {name}")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from raypipe.core.kinds import LISTS, Kind, kind_of
-from raypipe.profiles import ColumnProfile, ColumnState, Distincts
+from raypipe.core.kinds import ARROW, LISTS, Kind, kind_of
+from raypipe.profiles import ColumnProfile, ColumnState, Distincts, ValueProfile
 
 _MAX_KEPT = 10_000
 _FOLDED = 16  # states merged at once: a fixed number, so that means are the same to the last bit wherever it runs
@@ -17,7 +17,7 @@ class ColumnOverview:
     """One column of a version of a table.
 
     Attributes:
-        type: Its Arrow type.
+        type: Its kind, or its Arrow type where that says more.
         rows: Rows of the version.
         nulls: Those of them that are null.
         distinct: Distinct values; None for lists and types without a kind.
@@ -56,7 +56,7 @@ class ColumnPass:
         """Of one chunk of the column `name`."""
         kind, is_masked = kind_of(cells.type), name in masked
         return cls(
-            type=str(cells.type),
+            type=_type_name(cells.type, kind),
             rows=len(cells),
             nulls=cells.null_count,
             state=None if kind is None or is_masked else ColumnState.of(cells, kind, max_kept=_MAX_KEPT),
@@ -80,15 +80,26 @@ class ColumnPass:
 
     def overview(self) -> ColumnOverview:
         """Of the rows seen."""
+        profile = None if self.state is None else self.state.profile()
+        distinct, is_exact = self._distinct(profile)
         return ColumnOverview(
             type=self.type,
             rows=self.rows,
             nulls=self.nulls,
-            distinct=None if self.distincts is None else self.distincts.estimate,
-            is_exact=self.distincts is not None and self.distincts.is_exact,
-            profile=None if self.state is None else self.state.profile(),
+            distinct=distinct,
+            is_exact=is_exact,
+            profile=profile,
             is_masked=self.is_masked,
         )
+
+    def _distinct(self, profile: ColumnProfile | None) -> tuple[int | None, bool]:
+        if profile is not None and isinstance(profile.values, ValueProfile):
+            low, high = profile.values.distinct
+            if low == high:
+                return low, True
+        if self.distincts is None:
+            return None, False
+        return min(self.distincts.estimate, self.rows - self.nulls), self.distincts.is_exact
 
 
 Passes = Mapping[str, ColumnPass]
@@ -115,6 +126,10 @@ def merge_passes(chunks: Iterable[Passes]) -> Passes:
 
 def _merged(chunks: Sequence[Passes]) -> Passes:
     return {name: ColumnPass.merge([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def _type_name(found: pa.DataType, kind: Kind | None) -> str:
+    return kind if kind is not None and (kind in LISTS or found == ARROW[kind]) else str(found)
 
 
 def _is_scalar(kind: Kind | None) -> bool:

@@ -1,11 +1,12 @@
 """The profile page of a table: one self-contained HTML file about one version, or about two side by side."""
 
+import math
 from collections.abc import Sequence
 from importlib.resources import files
 
 from raypipe.overview._cards import Card, card, change_of, spark
 from raypipe.overview._table import TableOverview
-from raypipe.overview._words import DASH, bytes_of, distinct_of, percent, range_of, signed, signed_percent, value_of
+from raypipe.overview._words import DASH, bytes_of, distinct_of, percent, psi_of, range_of, signed, signed_percent, value_of
 from raypipe.pages import Html, count_of, document, join, meter, row, table, tag
 from raypipe.profiles import Value
 
@@ -52,7 +53,7 @@ def _headline(now: TableOverview, before: TableOverview | None) -> Html:
     against = f", against version {before.version}" if before is not None else ""
     written = f"Written {now.written_at:%Y-%m-%d %H:%M} UTC" if now.written_at is not None else ""
     masked = sum(column.is_masked for column in now.columns.values())
-    said = [text for text in (written, f"{masked} columns masked" if masked else "") if text]
+    said = [text for text in (written, f"{masked} {'column' if masked == 1 else 'columns'} masked" if masked else "") if text]
     old = (None,) * 4 if before is None else (before.num_rows, len(before.columns), before.num_files, before.num_bytes)
     new = (now.num_rows, len(now.columns), now.num_files, now.num_bytes)
     names = ("Rows", "Columns", "Files", "Size")
@@ -94,17 +95,17 @@ def _moved(cards: Sequence[Card]) -> Html:
 
 def _has_moved(it: Card) -> bool:
     change = it.change
-    if change is None or it.moved == float("inf"):
-        return it.moved > 0
+    if change is None or it.moved == math.inf:
+        return True
     moved = (change.psi or 0.0) >= _MOVED_PSI or abs(change.null_change) >= _MOVED_NULLS
     return moved or abs(change.mean_shift or 0.0) >= _MOVED_MEAN or bool(change.new_values or change.gone_values)
 
 
 def _moved_row(it: Card, numbers: frozenset[int]) -> Html:
-    change, name = it.change, tag("a", it.name or "(no name)", href=f"#{it.anchor}", class_="cell")
+    change, name = it.change, tag("a", tag("bdi", it.title), href=f"#{it.anchor}", class_="cell")
     if it.now is None or it.before is None:
         return row(name, "", _verdict("gone" if it.now is None else "new", "much"), "", "", "", numbers=numbers)
-    types = f"{it.before.type} became {it.now.type}" if it.before.type != it.now.type else ""
+    types = f"{it.before.type} became {it.now.type}" if it.is_retyped else ""
     if change is None:
         return row(name, "", _verdict("retyped", "much"), "", "", types, numbers=numbers)
     psi = change.psi
@@ -112,7 +113,7 @@ def _moved_row(it: Card, numbers: frozenset[int]) -> Html:
     said = (types, _listed("new", change.new_values), _listed("gone", change.gone_values))
     cells = (
         name,
-        DASH if psi is None else f"{psi:.3f}",
+        psi_of(change),
         _verdict(f"moved {verdict}" if verdict else "", verdict),
         signed_percent(change.null_change) or "same",
         signed(change.mean_shift),
@@ -157,10 +158,10 @@ def _overview_row(it: Card, *, is_pair: bool) -> Html:
     low, mean, high = range_of(column.profile)
     nulls = join(tag("span", percent(column.null_share)), meter(column.null_share))
     cells = [
-        tag("td", tag("a", it.name or "(no name)", href=f"#{it.anchor}", class_="cell"), data_v=it.name),
+        tag("td", tag("a", tag("bdi", it.title), href=f"#{it.anchor}", class_="cell"), data_v=it.name),
         tag(
             "td",
-            column.type,
+            tag("span", column.type),
             tag("span", "masked", class_="flag") if column.is_masked else Html(""),
             data_v=column.type,
             class_="kind",
@@ -172,7 +173,7 @@ def _overview_row(it: Card, *, is_pair: bool) -> Html:
     ]
     if is_pair:
         psi = it.change.psi if it.change is not None else None
-        cells.insert(1, tag("td", DASH if psi is None else f"{psi:.3f}", class_="num", data_v="" if psi is None else repr(psi)))
+        cells.insert(1, tag("td", psi_of(it.change), class_="num", data_v="" if psi is None else repr(psi)))
     return tag("tr", *cells, data_name=it.name.lower())
 
 
@@ -193,7 +194,7 @@ def _samples(now: TableOverview) -> Html:
     rows = [
         tag(
             "tr",
-            tag("th", name or "(no name)", class_="cell"),
+            tag("th", tag("bdi", value_of(name)), class_="cell"),
             *(_sample(sample[name]) for sample in now.samples),
             data_name=name.lower(),
         )
@@ -204,11 +205,14 @@ def _samples(now: TableOverview) -> Html:
 
 
 def _sample(text: str | None) -> Html:
-    return tag("td", tag("span", "null", class_="muted") if text is None else tag("span", value_of(text), class_="cell"))
+    return tag("td", tag("span", "null", class_="muted") if text is None else tag("bdi", value_of(text), class_="cell"))
 
 
 def _how(before: TableOverview | None) -> str:
-    said = "Written by raypipe from one pass over the files. Distinct values are exact up to 1,023, then within about 3 %."
+    said = (
+        "Written by raypipe from one pass over the files. Distinct values are exact up to 1,023 (10,000 of text), then within"
+        " about 3 %."
+    )
     psi = (
         " PSI, the population stability index, compares shares of values: below 0.1 little moved, above 0.25 much did;"
         " times have none, they move as a table grows."

@@ -1,5 +1,6 @@
 """The job ``profile``: a version of a table, or two side by side, as one page."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from raypipe.core.storage import Storage, write_bytes
 from raypipe.overview._cards import Card
 from raypipe.overview._page import cards_of, render_profile
 from raypipe.overview._table import TableOverview, look_over
-from raypipe.overview._words import signed, signed_percent
+from raypipe.overview._words import psi_of, signed, signed_percent
 from raypipe.tables import Selector, TableRef, Tables
 
 _SHOWN = 5
@@ -65,7 +66,8 @@ def run_profile(run: ProfileRun, record: JobRecord) -> None:
     write_bytes(uri, render_profile(seen, old).encode())
     facts: dict[str, Any] = {"table": now.name, "version": now.version, "rows": seen.num_rows, "columns": len(seen.columns)}
     if old is not None:
-        facts |= {"against": old.version, "moved": _show_moved(cards_of(seen, old))}
+        cards = cards_of(seen, old)
+        facts |= {"against": old.version, "moved": _show_moved(cards), **_other_columns(cards)}
     say(f"wrote {uri}")
     record.finish(**facts, files=seen.num_files, bytes=seen.num_bytes, masked=sorted(masked & set(seen.columns)), uri=uri)
 
@@ -79,7 +81,9 @@ def masked_columns(named: tuple[str, ...], versions: list[TableRef]) -> frozense
     known = {name for ref in versions for name in ref.schema.names}
     wrong = [name for name in named if name not in known]
     if wrong:
-        raise ConfigError([f"mask: {versions[0].label} has no column {name!r}{did_you_mean(name, sorted(known))}" for name in wrong])
+        raise ConfigError(
+            [f"mask: {versions[0].label} has no column {name!r}{did_you_mean(name, sorted(known))}" for name in wrong]
+        )
     return frozenset(named) | {name for ref in versions for name in _personal(ref.facts)}
 
 
@@ -99,13 +103,19 @@ def _file_name(now: TableRef, before: TableRef | None) -> str:
 
 
 def _show_moved(cards: list[Card]) -> dict[str, float | None]:
-    """The stability index of the columns that moved most; None where there is none to give."""
-    moved = [it for it in cards if it.moved > 0][:_SHOWN]
-    rows = [
-        [it.name, f"{it.change.psi:.3f}", signed_percent(it.change.null_change), signed(it.change.mean_shift)]
-        for it in moved
-        if it.change is not None and it.change.psi is not None
-    ]
+    """The stability index of the columns that moved most; None where there is none, as of nulls in a masked column."""
+    moved = [(it, it.change) for it in cards if it.change is not None and 0 < it.moved < math.inf][:_SHOWN]
+    rows = [[it.title, psi_of(change), signed_percent(change.null_change), signed(change.mean_shift)] for it, change in moved]
     if rows:
         table("moved most", ["column", "PSI", "nulls", "mean, in deviations"], rows)
-    return {it.name: None if it.change is None or it.change.psi is None else round(it.change.psi, 6) for it in moved}
+    return {it.name: None if change.psi is None else round(change.psi, 6) for it, change in moved}
+
+
+def _other_columns(cards: list[Card]) -> dict[str, list[str]]:
+    """Columns that cannot be compared, by reason."""
+    found = {
+        "new": [it.name for it in cards if it.before is None],
+        "gone": [it.name for it in cards if it.now is None],
+        "retyped": [it.name for it in cards if it.is_retyped],
+    }
+    return {reason: names for reason, names in found.items() if names}

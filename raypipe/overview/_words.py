@@ -6,11 +6,10 @@ import numpy as np
 
 from raypipe.core.kinds import Kind
 from raypipe.overview._columns import ColumnOverview
-from raypipe.pages import figures_of
-from raypipe.profiles import SHARES, ColumnProfile, ListProfile, NumberProfile, TimeProfile, Value
+from raypipe.profiles import SHARES, Change, ColumnProfile, ListProfile, NumberProfile, TimeProfile, Value
 
 DASH = "\u2013"
-_WHOLE_FROM, _SEPARATED_FROM, _LARGE, _SMALL = 1e15, 10_000, 1e7, 1e-3
+_WHOLE_FROM, _SEPARATED_FROM, _LARGE = 1e15, 10_000, 1e7
 _SIZES = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -21,9 +20,8 @@ def number_of(value: float | None) -> str:
         return DASH
     if value == int(value) and abs(value) < _WHOLE_FROM:
         return f"{int(value):,}" if abs(value) >= _SEPARATED_FROM else str(int(value))
-    if abs(value) >= _LARGE or abs(value) < _SMALL:
-        return f"{value:.4g}"
-    return figures_of(value)
+    is_long = _SEPARATED_FROM <= abs(value) < _LARGE
+    return f"{value:,.0f}" if is_long else f"{value:.4g}"
 
 
 def percent(share: float) -> str:
@@ -47,6 +45,11 @@ def signed(value: float | None) -> str:
     return ("+∞" if value > 0 else "-∞") if math.isinf(value) else f"{value:+.2f}"
 
 
+def psi_of(change: Change | None) -> str:
+    """The stability index; a dash where there is none."""
+    return DASH if change is None or change.psi is None else f"{change.psi:.3f}"
+
+
 def bytes_of(num: int) -> str:
     """A size in binary units."""
     place = min(int(math.log(num, 1024)), len(_SIZES) - 1) if num else 0
@@ -66,10 +69,10 @@ def instant_of(text: str | None) -> str:
 
 
 def value_of(value: Value) -> str:
-    """A value of text or a boolean; nothing and blanks are seen."""
+    """A value of text or a boolean; nothing, blanks, and what changes the direction of writing are seen."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = str(value)
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
     return text if text.strip() else f"“{text}”"
 
 
@@ -122,4 +125,4 @@ def _facts_of_numbers(values: NumberProfile) -> dict[str, str]:
 
 
 def _quantile_name(share: float) -> str:
-    return "Median" if share == 0.5 else f"{100 * share:.0f} % below"  # the median
+    return "Median" if share == 0.5 else f"{100 * share:.0f} % quantile"  # the median

@@ -8,7 +8,7 @@ from typing import Any
 from raypipe.ingest import Ingested, ingest_tables
 from raypipe.pipeline._experiment import Experiment
 from raypipe.pipeline._train import TrainedBundle
-from raypipe.registry import Dataset, Events, ModelVersion, reopen_run
+from raypipe.registry import Dataset, Events, ModelVersion, reopen_run, source_nodes
 from raypipe.score import Scored
 from raypipe.tables import TableRef
 
@@ -62,13 +62,18 @@ def _table(ref: TableRef, num_rows: int | None = None) -> Dataset:
 
 
 def _ids(facts: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(facts[name]) for name in ("transaction", "digest", "contract") if name in facts}
+    return {name: str(facts[name]) for name in ("transaction", "digest", "rules") if name in facts}
 
 
 def _sources(facts: Mapping[str, Any]) -> list[Dataset]:
-    """The files that a version was made of, or of more than a few their folders."""
-    files = (facts.get("source") or {}).get("files", {})
-    if len(files) <= _MOST_FILES:
-        return [Dataset(uri=uri, version=str(found.get("sha256") or ""), kind="FILE") for uri, found in sorted(files.items())]
-    folders = Counter(uri.rpartition("/")[0] for uri in files)
-    return [Dataset(uri=uri, kind="FILE", num_files=num) for uri, num in sorted(folders.items())]
+    """The files or other sources that a version was made of; of more than a few files their folders."""
+    found = [node for node in source_nodes("", facts) if node.name]
+    if len(found) > _MOST_FILES:
+        folders = Counter(str(node.facts.get("uri", node.name)).rpartition("/")[0] for node in found)
+        return [Dataset(uri=uri, kind="FILE", num_files=num) for uri, num in sorted(folders.items())]
+    return [
+        Dataset(uri=node.facts["uri"], version=node.facts["digest"], kind="FILE")
+        if node.kind == "file"
+        else Dataset(uri=node.name)
+        for node in found
+    ]

@@ -2,15 +2,17 @@
 
 from dataclasses import field
 
+from raypipe.audit import Audit
 from raypipe.core.cluster import Cluster
 from raypipe.core.config import Name, VersionName, config
+from raypipe.core.errors import ConfigError
 from raypipe.core.storage import Storage
 from raypipe.evaluate import Evaluator, Gate
 from raypipe.features import FeatureSet, FeatureSpec
 from raypipe.ingest import TableSpec
 from raypipe.joins import Joins
 from raypipe.models import Model
-from raypipe.prepare import Collection, Plan, Task, make_plan
+from raypipe.prepare import Collection, Plan, Task, audit_problems, make_plan
 from raypipe.registry import LineageEvents, Tracking
 from raypipe.score import Scoring
 from raypipe.serve import Serving
@@ -87,6 +89,7 @@ class Experiment:
         task: What is predicted, about which events, with which views.
         split: Which rows are for learning, choosing and judging.
         features: What the model sees, by feature name; null takes a feature out that an earlier file put in.
+        audit: Which leaks refuse a training.
         model: The model of the train job.
         trainer: Where it trains.
         candidates: Models that the pipeline job trains; null takes one out, and none at all takes `model` alone.
@@ -111,6 +114,7 @@ class Experiment:
     split: Split
     features: dict[str, FeatureSpec | None]
     model: Model
+    audit: Audit = Audit()
     trainer: Trainer = Trainer()
     candidates: dict[Name, Candidate | None] = field(default_factory=dict)
     evaluator: Evaluator = Evaluator()
@@ -133,7 +137,11 @@ class Experiment:
         self.gate.deciding_metric(self.task.kind)
         wanted = {name: spec for name, spec in self.features.items() if spec is not None}
         features = FeatureSet(derive=self.task.derive, features=wanted)
-        return make_plan(self.task, self.split, features, self.data.tables, slices=self.evaluator.slices)
+        plan = make_plan(self.task, self.split, features, self.data.tables, slices=self.evaluator.slices)
+        problems = audit_problems(plan, self.audit)
+        if problems:
+            raise ConfigError(problems)
+        return plan
 
     def all_candidates(self) -> dict[str, Candidate]:
         """The candidates, or the one model under its kind."""

@@ -4,6 +4,7 @@ from raypipe.core.console import say
 from raypipe.core.job import JobRecord
 from raypipe.evaluate import Evaluation, Promote
 from raypipe.pipeline import _live, _promote, _session
+from raypipe.pipeline._audit import audit
 from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._judge import metrics_of
 from raypipe.pipeline._train import TrainedBundle
@@ -26,6 +27,7 @@ def run_train(run: Experiment, record: JobRecord) -> None:
     session = _session.open_session(run, record.settings)
     tables = _session.open_tables(session)
     prepared = _session.prepare_data(session, tables)
+    audit(session, tables, prepared)
     trained = _session.train(session, run.model.kind, Candidate(model=run.model, trainer=run.trainer), prepared, tables)
     version = _promote.register(session, trained, prepared)
     say(f"registered {version.name}@{version.version}, digest {version.digest[:12]}")

@@ -7,6 +7,7 @@ from raypipe.core.console import say
 from raypipe.core.job import JobRecord
 from raypipe.evaluate import Promote
 from raypipe.pipeline import _live, _promote, _session
+from raypipe.pipeline._audit import audit
 from raypipe.pipeline._experiment import Experiment
 from raypipe.pipeline._judge import choose, metrics_of
 from raypipe.pipeline._session import Session
@@ -23,6 +24,7 @@ def run_pipeline(run: Experiment, record: JobRecord) -> None:
     ingested = _session.ingest(session)
     tables = {name: found.ref for name, found in ingested.items()}
     prepared = _session.prepare_data(session, tables)
+    audit(session, tables, prepared)
     candidates = run.all_candidates()
     trained = {name: _session.train(session, name, candidate, prepared, tables) for name, candidate in candidates.items()}
     found = {name: _session.evaluate(session, name, bundle, prepared) for name, bundle in trained.items()}

@@ -26,6 +26,7 @@ from raypipe.evaluate import (
     figures,
     render_report,
 )
+from raypipe.pipeline._audit import audit_facts
 from raypipe.pipeline._judge import Verdict, ask_gate, tracked_metrics
 from raypipe.pipeline._session import DRIVER, Session
 from raypipe.pipeline._train import TrainedBundle
@@ -183,6 +184,7 @@ def _facts(
             for name, num in prepared.num_rows.items()
         ],
         set_aside=prepared.rows.set_aside,
+        audit=audit_facts(session, prepared),
         features=[
             FeatureFacts(name=row.name, kind=row.kind, columns=row.sources, detail=row.statistics)
             for row in prepared.features.describe()

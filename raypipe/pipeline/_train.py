@@ -16,7 +16,7 @@ from raypipe.evaluate import choose_threshold
 from raypipe.models import FittedModel, Model
 from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._steps import fingerprint
-from raypipe.prepare import LoadPrepared, Plan, Prepared
+from raypipe.prepare import LoadPrepared, Plan, Prepared, find_audit
 from raypipe.registry import start_run
 from raypipe.train import Trained, train_model
 
@@ -99,6 +99,9 @@ def train_candidate(
         tracker.log_json("features.json", json.loads(prepared.features.to_files()["features.json"]))
         tracker.log_json("features_table.json", [asdict(row) for row in prepared.features.describe()])
         tracker.log_json("rows.json", prepared.rows.to_dict())
+        audited = find_audit(prepared, run.audit)
+        if audited is not None:
+            tracker.log_json("audit.json", audited.to_dict())
         _show(name, trained)
     return TrainedBundle(
         candidate=name,

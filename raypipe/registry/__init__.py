@@ -2,6 +2,7 @@
 
 from raypipe.registry._lineage import Lineage
 from raypipe.registry._lineage_graph import Direction, Graph, Kind, Node, tree
+from raypipe.registry._lineage_nodes import source_nodes
 from raypipe.registry._openlineage import Events, LineageEvents
 from raypipe.registry._openlineage_models import Dataset
 from raypipe.registry._provenance import (
@@ -47,6 +48,7 @@ __all__ = [
     "first_difference",
     "read_run",
     "reopen_run",
+    "source_nodes",
     "start_run",
     "tracking_uri",
     "tree",

@@ -178,7 +178,7 @@ class Lineage:
     def _of_table(self, node: Node) -> Iterable[Node]:
         ref = self._records.ref(node.facts["table"], node.facts["version"])
         if ref is not None:
-            yield from nodes.sources(ref.label, ref.facts)
+            yield from nodes.source_nodes(ref.label, ref.facts)
             yield from (self._table(name, version) for name, version in nodes.tables_in(ref.facts.get("inputs", {})))
 
     def _with_file(self, node: Node) -> Iterable[Node]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from raypipe.core.digest import digest_json
 from raypipe.registry._lineage_graph import Node
 from raypipe.registry._registry import ENDPOINT
 from raypipe.tables import Commit, TableRef
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from raypipe.registry._runs import RecordedRun
 
 _ID = "prediction_id"
+_RANGE = "#bytes="
+"""What stands between the URI of a file and the range of it that was read by itself."""
 _SHORT = 12
 
 
@@ -74,8 +77,8 @@ def endpoints(found: "RecordedVersion") -> Iterator[Node]:
     for tag, value in found.tags.items():
         if tag.startswith(ENDPOINT):
             facts = json.loads(value)
-            until = f" until {facts['until']}" if "until" in facts else ""
-            says = f"{facts['url']}, {found.label} since {facts['since']}{until}"
+            until = f", replaced {facts['until']}" if "until" in facts else ""
+            says = f"{facts['url']}, {found.label} deployed {facts['since']}{until}"
             yield Node(kind="endpoint", name=tag.removeprefix(ENDPOINT), says=says, facts=facts)
 
 
@@ -138,30 +141,36 @@ def table(name: str, version: int, ref: TableRef | None) -> Node:
     facts: dict[str, Any] = {"table": name, "version": version}
     if ref is None:
         return Node(kind="table", name=f"{name}@{version}", says="not below this root, or no longer in its log", facts=facts)
-    facts |= {"uri": ref.uri, "rows": ref.num_rows, "digest": ref.facts.get("digest"), "contract": ref.facts.get("contract")}
+    facts |= {"uri": ref.uri, "rows": ref.num_rows, "digest": ref.facts.get("digest"), "rules": ref.facts.get("rules")}
     found = {key: value for key, value in facts.items() if value is not None}
     return Node(kind="table", name=ref.label, says=f"{ref.num_rows:,} rows", facts=found)
 
 
-def sources(label: str, facts: Mapping[str, Any]) -> Iterator[Node]:
-    """What a version was ingested from: files, or another source by its state."""
+def source_nodes(label: str, facts: Mapping[str, Any]) -> Iterator[Node]:
+    """What a version was ingested from: files, or another source by its addresses and state."""
     yield from files(facts)
-    source = facts.get("source")
-    if source is None and "inputs" not in facts:
+    state = facts.get("source")
+    if state is None and "inputs" not in facts:
         yield Node(kind="source", name=label, says="its source is not recorded")
-    elif source and not source.get("files"):
-        says = _pairs({key: value for key, value in source.items() if isinstance(value, (str, int, float))})
-        yield Node(kind="source", name=str(source.get("uri", label)), says=says, facts=dict(source))
+    elif state is not None and "files" not in state:
+        says = _pairs({key: value for key, value in state.items() if isinstance(value, (str, int, float))})
+        for uri in sorted({uri.partition("?")[0] for uri in facts.get("uris", [])}) or [label]:
+            yield Node(kind="source", name=uri, says=says, facts=dict(state))
 
 
 def files(facts: Mapping[str, Any]) -> Iterator[Node]:
-    """The files that a version was made of. A file that was replaced is another node."""
-    for uri, found in sorted((facts.get("source") or {}).get("files", {}).items()):
-        digest = str(found.get("sha256") or found.get("identity") or "")
-        named = "sha256" if found.get("sha256") else "identity"
-        size = f", {found['size']:,} bytes" if isinstance(found.get("size"), int) else ""
-        says = f"{named} {digest[:_SHORT]}{size}"
-        yield Node(kind="file", name=f"{uri}#{digest[:_SHORT]}", says=says, facts={"uri": uri, "digest": digest, **found})
+    """The files that a version was made of. A file whose content was replaced is another node."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for uri, entry in sorted((facts.get("source") or {}).get("files", {}).items()):
+        found.setdefault(uri.partition(_RANGE)[0], []).append(entry)
+    for uri, entries in found.items():
+        named = "sha256" if all(entry.get("sha256") for entry in entries) else "identity"
+        digests = [str(entry.get(named, "")) for entry in entries]
+        digest = digests[0] if len(digests) == 1 else digest_json(digests)
+        size = entries[0].get("size")
+        says = f"{named} {digest[:_SHORT]}" + (f", {size:,} bytes" if isinstance(size, int) else "")
+        known = dict(entries[0]) if len(entries) == 1 else {"size": size, "ranges": len(entries)}
+        yield Node(kind="file", name=f"{uri}#{digest[:_SHORT]}", says=says, facts={**known, "uri": uri, "digest": digest})
 
 
 def tables_in(inputs: Mapping[str, Any]) -> list[tuple[str, int]]:

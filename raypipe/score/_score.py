@@ -14,29 +14,28 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import model_validator
 
 from raypipe.bundle import Bundle
+from raypipe.contract import Checked
 from raypipe.core.config import VersionName, config, to_settings
 from raypipe.core.digest import digest_json, row_texts
 from raypipe.core.errors import ConfigError
 from raypipe.core.fragments import map_fragments
 from raypipe.core.instants import Moment, Zone, to_utc
-from raypipe.core.quarantine import SCHEMA as QUARANTINE
-from raypipe.core.quarantine import write_quarantine
 from raypipe.core.rows import RowCounts
 from raypipe.core.storage import Storage, arrow_filesystem, exists, join, path_of
 from raypipe.joins import Joins
 from raypipe.prepare import JOINED_AT, Plan, enrich, placed_views
 from raypipe.score._loaded import loaded
-from raypipe.tables import Part, TableRef, Tables, part_of, write_part
+from raypipe.tables import Found, Part, Quarantine, Stamp, TableRef, Tables, now, part_of, rule_text, write_part
 
 _COUNTS = b"raypipe.rows"
 _NAMESPACE = uuid.UUID("6f0b6f5e-7a0c-5c55-9d6f-5c2c0f3a9e11")
+PREDICTIONS = "predictions"
 OUTSIDE = "outside the scored window"
 
 
@@ -110,11 +109,12 @@ def score_table(
     way = [plan.task.derive, plan.task.prediction_time, to_settings(plan.task.views)]
     what = {"inputs": inputs, "way": way, "window": [str(since), str(until)], "model": [model.digest, model.version]}
     digest = digest_json(what)
-    out = Tables(storage, "predictions")
+    out = Tables(storage, PREDICTIONS)
     transaction = f"score-{digest}"
     if out.committed(model.name, transaction):
         ref = out.open(model.name)
         return Scored(ref=ref, rows=_rows_of(out, ref, transaction), reused=True)
+    quarantine = Quarantine(storage, model.name, PREDICTIONS)
     sources = [(i, events.part_uri(part)) for i, part in enumerate(events.parts)]
     with placed_views(plan, tables, joins, scratch=storage.uri("joined", f"score-{uuid.uuid4().hex}")) as views:
         work = _ScorePart(
@@ -123,16 +123,17 @@ def score_table(
             model=model,
             window=(since, until),
             uri=out.uri(model.name),
-            stem=digest[:16],
-            storage=storage,
+            transaction=transaction,
+            events=events.label,
+            quarantine=quarantine,
         )
         done = list(map_fragments(work, sources, title="score"))
-    rows = reduce(add, (counts for _, counts in done))
+    rows = reduce(add, (part.rows for part in done))
     schema = _schema(events.schema, plan.key, loaded(model.bundle_uri, model.digest))
     facts = {"rows": rows.to_dict(), "model": [model.name, model.version], "inputs": inputs}
-    ref = out.commit(
-        model.name, [part for part, _ in done if part.num_rows], schema, mode="append", transaction=transaction, facts=facts
-    )
+    quarantine.commit([part.records for part in done if part.records is not None], transaction)
+    parts = [part.predictions for part in done if part.predictions.num_rows]
+    ref = out.commit(model.name, parts, schema, mode="append", transaction=transaction, facts=facts)
     return Scored(ref=ref, rows=rows, reused=False)
 
 
@@ -141,7 +142,7 @@ def _rows_of(out: Tables, ref: TableRef, transaction: str) -> RowCounts:
     facts = out.facts_of(ref.name, transaction)
     if facts is not None:
         return RowCounts(facts["rows"]["in"], facts["rows"]["out"], facts["rows"]["set_aside"])
-    stem = transaction.removeprefix("score-")[:16]
+    stem = _stem(transaction)
     uris = [ref.part_uri(part) for part in ref.parts if part.path.startswith(f"part-{stem}")]
     return reduce(add, (_stored_counts(uri) for uri in uris), RowCounts(0, 0))
 
@@ -169,6 +170,15 @@ def _schema(events: pa.Schema, key: Sequence[str], bundle: Bundle) -> pa.Schema:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Part:
+    """One file of predictions, the file with records of rows that were set aside, and the counts of both."""
+
+    predictions: Part
+    records: Part | None
+    rows: RowCounts
+
+
+@dataclass(frozen=True, kw_only=True)
 class _ScorePart:
     """Worker: one file of events -> one file of predictions."""
 
@@ -177,24 +187,30 @@ class _ScorePart:
     model: ModelId
     window: tuple[datetime | None, datetime | None]
     uri: str
-    stem: str
-    storage: Storage
+    transaction: str
+    events: str
+    quarantine: Quarantine
 
-    def __call__(self, source: tuple[int, str]) -> tuple[Part, RowCounts]:
+    def __call__(self, source: tuple[int, str]) -> _Part:
         index, uri = source
-        path = f"part-{self.stem}-{index:05d}.parquet"
-        if exists(join(self.uri, path)):
-            return part_of(self.uri, path), _stored_counts(join(self.uri, path))
+        path = f"part-{_stem(self.transaction)}-{index:05d}.parquet"
+        records = path.removesuffix(".parquet")
+        if exists(join(self.uri, path)):  # written after its records
+            found = part_of(self.quarantine.uri, f"{records}.parquet") if self.quarantine.has(records) else None
+            return _Part(predictions=part_of(self.uri, path), records=found, rows=_stored_counts(join(self.uri, path)))
         events = pq.read_table(path_of(uri), columns=list(self.plan.scoring_columns), filesystem=arrow_filesystem(uri))
         joined = enrich(events, self.plan, self.views, index)
-        aside: Counter[str] = Counter()
         inside = self._in_window(joined)
-        if inside.num_rows < joined.num_rows:
-            aside[OUTSIDE] = joined.num_rows - inside.num_rows
-        predictions = self._predict(inside, uri, index, aside)
+        checked = self._checked(inside)
+        bad = checked.bad.to_pylist()
+        aside = Counter(rule_text(row["rule"], row["column"]) for row in bad)
+        aside.update({OUTSIDE: joined.num_rows - inside.num_rows} if inside.num_rows < joined.num_rows else {})
+        written = self.quarantine.write(records, self._records(inside, bad)) if bad else None
+        predictions = self._predict(inside.take(pa.array(checked.good_rows_M)), checked.good)
         rows = RowCounts(events.num_rows, predictions.num_rows, dict(sorted(aside.items())))
         metadata = {_COUNTS: json.dumps(rows.to_dict()).encode()}
-        return write_part(self.uri, path, predictions.replace_schema_metadata(metadata)), rows
+        part = write_part(self.uri, path, predictions.replace_schema_metadata(metadata))
+        return _Part(predictions=part, records=written, rows=rows)
 
     def _in_window(self, rows: pa.Table) -> pa.Table:
         since, until = self.window
@@ -204,28 +220,47 @@ class _ScorePart:
             rows = rows.filter(pc.less(rows.column(JOINED_AT), pa.scalar(until, pa.timestamp("us", "UTC"))))
         return rows
 
-    def _predict(self, rows: pa.Table, uri: str, index: int, aside: Counter[str]) -> pa.Table:
+    def _checked(self, rows: pa.Table) -> Checked:
+        """The rows as the model takes them, and those that break its input contract."""
         bundle = loaded(self.model.bundle_uri, self.model.digest)
         missing = [name for name in bundle.input_columns if name not in rows.column_names]
         if missing:
             raise ConfigError(
                 [f"model {self.model.name}@{self.model.version} needs {', '.join(missing)}, which the task lacks"]
             )
-        checked = bundle.inputs.check(rows.select(list(bundle.input_columns)))
-        if checked.bad.num_rows:
-            bad = checked.bad.to_pydict()
-            aside.update(f"{rule} of {column}" for rule, column in zip(bad["rule"], bad["column"], strict=True))
-            write_quarantine(
-                self.storage,
-                _quarantined(rows, checked.bad, uri, contract=bundle.inputs.digest),
-                table=f"score-{self.model.name}",
-                name=f"{self.stem}-{index}",
-            )
-            keep_N = np.ones(rows.num_rows, np.bool_)
-            keep_N[bad["row"]] = False
-            rows = rows.filter(pa.array(keep_N))
+        return bundle.inputs.check(rows.select(list(bundle.input_columns)))
+
+    def _records(self, rows: pa.Table, bad: Sequence[Mapping[str, Any]]) -> pa.Table:
+        contract = loaded(self.model.bundle_uri, self.model.digest).inputs
+        masked = any(column.pii for column in contract.columns.values())
+        stamp = Stamp(
+            table=self.model.name,
+            stage="score",
+            job="score",
+            contract=contract.digest,
+            transaction=self.transaction,
+            version=None,
+            at=now(),
+        )
+        broken = rows.take(pa.array([row["row"] for row in bad])).to_pylist()
+        return stamp.records(
+            [
+                Found(
+                    rule=found["rule"],
+                    column=found["column"],
+                    reason=found["reason"],
+                    location={"table": self.events, "key": _json({name: row[name] for name in self.plan.key})},
+                    payload=_json(contract.masked(row)),
+                    masked=masked,
+                )
+                for found, row in zip(bad, broken, strict=True)
+            ]
+        )
+
+    def _predict(self, rows: pa.Table, inputs: pa.Table) -> pa.Table:
+        bundle = loaded(self.model.bundle_uri, self.model.digest)
         schema = _schema(rows.schema, self.plan.key, bundle)
-        return pa.table(self._columns(rows, bundle, checked.good), schema=schema)
+        return pa.table(self._columns(rows, bundle, inputs), schema=schema)
 
     def _columns(self, rows: pa.Table, bundle: Bundle, inputs: pa.Table) -> dict[str, Any]:
         num = rows.num_rows
@@ -247,18 +282,9 @@ def prediction_ids(digest: str, keys: pa.Table) -> list[str]:
     return [str(uuid.uuid5(_NAMESPACE, f"{digest}|{text}")) for text in row_texts(keys, keys.column_names)]
 
 
-def _quarantined(rows: pa.Table, bad: pa.Table, uri: str, *, contract: str) -> pa.Table:
-    num = bad.num_rows
-    return pa.table(
-        {
-            "stage": ["score"] * num,
-            "rule": bad.column("rule"),
-            "column": bad.column("column"),
-            "reason": bad.column("reason"),
-            "uri": [uri] * num,
-            "row": bad.column("row"),
-            "payload": [json.dumps(row, default=str, ensure_ascii=False) for row in rows.take(bad.column("row")).to_pylist()],
-            "contract": [contract] * num,
-        },
-        schema=QUARANTINE,
-    )
+def _json(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, default=str, ensure_ascii=False)
+
+
+def _stem(transaction: str) -> str:
+    return transaction.removeprefix("score-")[:16]

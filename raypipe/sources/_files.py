@@ -46,7 +46,8 @@ def find_files(uri: str) -> list[File]:
     prefix = uri.split("://", 1)[0] + "://" if is_remote(uri) else ""
     try:
         fs.invalidate_cache()
-        found = {prefix + str(name): info for name, info in fs.glob(path, detail=True).items() if info["type"] == "file"}
+        listed = fs.glob(path, detail=True) if glob.has_magic(path) else _info(fs, path)
+        found = {prefix + str(name): info for name, info in listed.items() if info["type"] == "file"}
     except (OSError, ValueError) as error:
         raise SourceError(uri, f"cannot be listed ({_said(error)})", "correct the source's uri or its credentials") from error
     files = [_file(name, info) for name, info in sorted(found.items()) if not _is_hidden(name, place)]
@@ -208,6 +209,14 @@ class HashingFile:
         if self._raw.tell() == end and not data.endswith(b"\n"):
             data += self._raw.readline()
         return bytes(data)
+
+
+def _info(fs: Any, path: str) -> dict[str, Any]:
+    """What is at a path, if anything; fsspec's own glob says "nothing" also where the credentials are wrong."""
+    try:
+        return {path: fs.info(path)}
+    except FileNotFoundError:
+        return {}
 
 
 def _is_hidden(name: str, place: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pydantic import Field
 
 from raypipe.core.config import config
 from raypipe.core.digest import digest_file, digest_json
@@ -36,7 +37,7 @@ class PythonSource:
     """
 
     function: FunctionPath
-    arguments: Mapping[str, Scalar | tuple[Scalar, ...]] = {}
+    arguments: Mapping[str, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
     parts: FunctionPath | None = None
 
     def scan(self, seen: Mapping[str, Any]) -> Scan:

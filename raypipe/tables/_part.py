@@ -88,7 +88,8 @@ def stats_of(table: pa.Table) -> str:
         lowest, highest = _bounds(column)
         low |= {name: lowest} if lowest is not None else {}
         high |= {name: highest} if highest is not None else {}
-    nulls = {name: column.null_count for name, column in zip(table.column_names, table.columns, strict=True)}
+    plain = [name for name in table.column_names if not pa.types.is_struct(table.schema.field(name).type)]  # Delta nests theirs
+    nulls = {name: table.column(name).null_count for name in plain}
     return json.dumps({"numRecords": table.num_rows, "nullCount": nulls, "minValues": low, "maxValues": high})
 
 

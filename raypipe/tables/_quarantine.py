@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from raypipe.core.storage import Storage, arrow_filesystem, delta_options, path_of
+from raypipe.core.storage import Storage, arrow_filesystem, delta_options, exists, join, path_of
 from raypipe.tables._part import Part, write_part
 from raypipe.tables._store import Tables
 
@@ -135,6 +135,10 @@ class Quarantine:
     def write(self, name: str, records: pa.Table) -> Part:
         """Write `records` (of `SCHEMA`) as a file, on a worker; they are in the log once `commit` has it."""
         return write_part(self.uri, f"{name}.parquet", records)
+
+    def has(self, name: str) -> bool:
+        """Whether `write` wrote a file of this name before."""
+        return exists(join(self.uri, f"{name}.parquet"))
 
     def commit(self, parts: Sequence[Part], transaction: str) -> None:
         """Add files to the log, once for a `transaction`; to be done before the table commits the same one.

@@ -22,4 +22,6 @@ def check_contract(contract: Contract | None) -> Contract | None:
     for name, way_out in refused.items():
         if vars(contract)[name] != vars(known)[name]:
             raise ValueError(f"{name} is not checked on a transform; {way_out}")
+    if contract.profiled:
+        raise ValueError("outliers by quantiles are not found in a transform; clean the inputs of them, or use fixed bounds")
     return contract
