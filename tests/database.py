@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,26 +20,29 @@ FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: i
 BINARIES = FOLDERS[0] if FOLDERS else Path(shutil.which("initdb") or "missing").parent
 
 
-@dataclass(frozen=True)
+@dataclass
 class Database:
     """Where the server is; the password is `PASSWORD`."""
 
     port: int
+    _connection: Any = None
 
     def settings(self) -> dict[str, Any]:
         return {"host": "127.0.0.1", "port": self.port, "database": NAME, "user": USER}
 
-    def run(self, *statements: str) -> list[tuple[Any, ...]]:
-        """Run statements in one transaction; rows of the last one."""
+    def run(self, *statements: str) -> None:
+        """Run statements in one transaction."""
         from adbc_driver_postgresql import dbapi
 
-        uri = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{NAME}"
-        with dbapi.connect(uri) as connection, connection.cursor() as cursor:
+        self._connection = self._connection or dbapi.connect(f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{NAME}")
+        with self._connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
-            rows = cursor.fetchall() if cursor.description else []
-            connection.commit()
-        return rows
+        self._connection.commit()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
 
 def available() -> bool:
@@ -62,9 +65,9 @@ def postgres_server() -> Iterator[Database]:
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([*as_user, *map(str, serve)], stdout=log, stderr=log)
         try:
-            database = Database(port)
-            _wait(database, process)
-            yield database
+            with closing(Database(port)) as database:
+                _wait(database, process)
+                yield database
         finally:
             process.send_signal(signal.SIGINT)  # a fast shutdown; setpriv has become the server itself
             try:

@@ -1,14 +1,17 @@
 """Records of a small made-up history for tests of lineage: what jobs write, written by hand into real stores."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from raypipe.core.storage import Storage, write_json
-from raypipe.registry import ModelVersion, Registry, Tracking, start_run
+from raypipe.registry import ModelVersion, Tracking, start_run
 from raypipe.tables import TableRef, Tables, write_part
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 PREPARED = "ab" * 32
 IDS = ("0b5e0a7e-3c1f-5d0a-9a55-d5a4a7f1c001", "0b5e0a7e-3c1f-5d0a-9a55-d5a4a7f1c002")
@@ -51,14 +54,24 @@ def _joined(tables: Mapping[str, int]) -> dict[str, Any]:
 
 
 def registered(
-    registry: Registry, tracking: Tracking, storage: Storage, name: str, bundle: Path, tables: Mapping[str, int], **tags: str
+    client: "MlflowClient", tracking: Tracking, storage: Storage, name: str, tables: Mapping[str, int], **tags: str
 ) -> ModelVersion:
-    """A version with a run, tagged as the train job does."""
+    """A version with a run, tagged as the train job does; there is no bundle behind it."""
     labels = {f"table.{table}": f"{table}@{version}" for table, version in tables.items()}
-    known = {"prepared": PREPARED, "config": "c0" * 32, "code": "c1" * 32, "experiment": name, "candidate": "xgboost", **labels}
+    known = {"prepared": PREPARED, "config": "c0" * 32, "code": "c1" * 32, "experiment": name, "candidate": "xgboost"}
     settings = {"name": name, "split": {"_target_": "raypipe.split.HashSplit", "train": 0.6}}
-    with start_run(tracking, storage, name=f"{name}-xgboost", tags={**known, **tags}, settings=settings) as tracker:
-        return registry.register(name, bundle, run_id=tracker.run_id, tags={**labels, "prepared": known["prepared"], **tags})
+    with start_run(tracking, storage, name=f"{name}-xgboost", tags={**known, **labels, **tags}, settings=settings) as tracker:
+        return version(client, name, run_id=tracker.run_id, **{**known, **labels, **tags})
+
+
+def version(client: "MlflowClient", name: str, *, run_id: str = "", **tags: str) -> ModelVersion:
+    """A complete version in the registry with these tags, and nothing else."""
+    if not any(model.name == name for model in client.search_registered_models()):
+        client.create_registered_model(name)
+    digest = hashlib.sha256(f"{name}{run_id}".encode()).hexdigest()
+    own = {"digest": digest, "run_id": run_id, "bundle_uri": f"/models/{digest}", "status": "complete"}
+    made = client.create_model_version(name, source=f"/models/{digest}", run_id=run_id or None, tags={**tags, **own})
+    return ModelVersion(name=name, version=int(made.version), digest=digest, run_id=run_id, bundle_uri=f"/models/{digest}")
 
 
 def scored(

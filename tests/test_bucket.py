@@ -89,7 +89,7 @@ def test_bad_rows_and_missing_files_in_the_bucket_are_told_in_one_line(bucket: s
         ingest_tables(specs(f"{bucket}/bad-sources", {"shops": TABLES["shops"]}), root)
     assert len(list_files(root.uri("quarantine", "shops"))) == 1
     with pytest.raises(SourceError, match="no such file"):
-        Csv(uri=f"{bucket}/nowhere-*.csv").fragments()
+        Csv(uri=f"{bucket}/nowhere-*.csv").scan({})
     assert not storage.exists(root.uri("tables", "shops", "_delta_log"))
 
 

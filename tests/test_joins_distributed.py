@@ -1,6 +1,7 @@
 """Broadcast and distributed joins: the same to the row, whatever the partitions, the skew, and the files."""
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from shops import START, Shop, orders, write_csv
 
 from raypipe.core.config import build
 from raypipe.core.errors import DuplicateKeys
-from raypipe.core.storage import Storage, list_files
+from raypipe.core.storage import Storage, list_files, write_bytes
 from raypipe.joins import FeatureView, Joins, PartitionedJoin, check_view, look_up, read_columns
-from raypipe.joins._distributed import cut
-from raypipe.prepare import Joined, Prepared
+from raypipe.joins._distributed import _batch, _write_cut, cut
+from raypipe.prepare import Collection, Joined, Prepared, collect, enrich, placed_views
 
 INSTANT = pa.timestamp("us", "UTC")
 HOUR_US = 3_600_000_000
@@ -150,6 +151,25 @@ def test_prepared_data_do_not_depend_on_the_strategy(shop: Shop, tmp_path: Path,
     assert made["auto"].features.digest == wanted.features.digest
 
 
+def test_events_to_score_get_the_same_from_either_strategy(shop: Shop, ray_cluster: None) -> None:
+    plan, tables, scratch = shop.plan(), shop.tables(), shop.storage.uri("joined", "score-1")
+    orders = tables["orders"]
+    rows = [pq.read_table(orders.part_uri(part), columns=list(plan.scoring_columns)) for part in orders.parts]
+    found = {}
+    for strategy in ("broadcast", "distributed"):
+        with placed_views(plan, tables, build({"strategy": strategy}, Joins), scratch=scratch) as views:
+            found[strategy] = pa.concat_tables([enrich(part, plan, views, i) for i, part in enumerate(rows)])
+    assert found["distributed"].equals(found["broadcast"])
+    assert found["broadcast"].num_rows == 600
+    assert not list_files(scratch)
+
+
+def test_a_column_that_is_younger_than_a_file_is_null_there(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"old": pa.array([1, 2], pa.int32()), "more": [3, 4]}), tmp_path / "a.parquet")
+    found = read_columns(str(tmp_path / "a.parquet"), pa.schema([("new", pa.string()), ("old", pa.int64())]))
+    assert found.equals(pa.table({"new": pa.nulls(2, pa.string()), "old": [1, 2]}))
+
+
 def test_what_was_not_found_is_counted_by_reason(shop: Shop, ray_cluster: None) -> None:
     prices = [{"shop": name, "since": (START + dt.timedelta(days=40)).isoformat(), "price": 3} for name in ("north", "south")]
     write_csv(shop.folder / "prices.csv", prices)
@@ -169,3 +189,24 @@ def test_a_join_that_fails_leaves_nothing_aside(shop: Shop, ray_cluster: None) -
     with pytest.raises(DuplicateKeys, match=r"prices \(view prices\).*shop=north"):
         shop.prepared(joins=Joins(strategy="distributed"))
     assert not [uri for uri in list_files(shop.storage.uri("joined")) if "/aside/" in uri]
+
+
+def test_what_a_killed_join_left_is_collected_when_nobody_writes_it_any_more(storage: Storage) -> None:
+    left = [
+        storage.uri("joined", "0123", "aside", "4567", "prices", "rows-89.arrow"),
+        storage.uri("joined", "score-89", "a.arrow"),
+    ]
+    for uri in left:
+        write_bytes(uri, b"rows")
+    assert collect(storage, Collection()).collected == ()
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(days=2)
+    assert collect(storage, Collection(), now=later).num_bytes == 8
+    assert not list_files(storage.uri())
+
+
+def test_partitions_can_be_in_a_bucket(s3: str, tmp_path: Path) -> None:
+    join = replace(partitioned(tmp_path, AS_OF, events(2000, 1), view_rows(1500, 2)), uri=f"{s3}/partitions")
+    rows = events(300, 3)
+    uri = _write_cut(join, "events", rows, on=["k", "n", "at"])
+    assert uri.startswith(f"{s3}/partitions/events-")
+    assert [_batch(uri, i) for i in range(7)] == [*cut(rows, ["k", "n"], 7, valid=["k", "n", "at"])]

@@ -8,7 +8,7 @@ import pytest
 
 from raypipe.core.config import build
 from raypipe.core.errors import ConfigError
-from raypipe.split import FittedSplit, PredefinedSplit, fit_split, groups_of
+from raypipe.split import FittedSplit, PredefinedSplit, fit_split, groups_of, is_stable
 
 
 def split_of(**settings: Any) -> PredefinedSplit:
@@ -72,6 +72,7 @@ def test_rows_that_the_author_kept_together_are_the_groups_of_folds() -> None:
     assert (split.columns, groups_of(split)) == (("fold", "patient"), ("patient",))
     assert groups_of(split_of()) == ()
     assert isinstance(split, FittedSplit)
+    assert is_stable(split)
 
 
 @pytest.mark.parametrize(

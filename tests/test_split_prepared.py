@@ -1,4 +1,4 @@
-"""Every split through a whole preparation: rows counted by reason, folds of target encoding that do not leak, the same again."""
+"""Every split through a whole preparation: rows counted by reason, folds of target encoding without leaks, the same again."""
 
 from collections import Counter
 from typing import Any

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from raypipe.core.config import build
 from raypipe.core.errors import ConfigError
-from raypipe.split import LABEL, SPLITS, KFold, Split, StratifiedSplit, _strata, fit_split
+from raypipe.split import LABEL, SPLITS, KFold, Split, StratifiedSplit, _strata, fit_split, is_stable
 from raypipe.split._points import points
 from raypipe.split._strata import apportion
 
@@ -175,6 +175,9 @@ def test_folds_keep_groups_together_and_never_move_a_row_as_data_grow(groups: li
     half = rows.slice(0, len(groups) // 2)
     assert split_of(split, half) == {row: where[row] for row in range(half.num_rows)}
     assert split.groups == ("group",)
+    assert is_stable(split)
+    assert not is_stable(KFold(stratify="label"))
+    assert not is_stable(StratifiedSplit())
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from raypipe.audit._check import Check, Checks, Chunk
 from raypipe.audit._command import run_audit
 from raypipe.audit._label import Label, LabelCounts, label_from
-from raypipe.audit._look_ahead import NEVER, Usable, looked_ahead, usable_since
+from raypipe.audit._look_ahead import AsOf, Held, look_up, looked_ahead
 from raypipe.audit._page import findings_table, render
 from raypipe.audit._policy import Audit, Finding, Pass, Refuse
 from raypipe.audit._report import CHECKS, CheckName, Measure, Report, Severity
@@ -13,7 +13,7 @@ from raypipe.audit._statistics import fitted_again
 
 __all__ = [
     "CHECKS",
-    "NEVER",
+    "AsOf",
     "Audit",
     "Check",
     "CheckName",
@@ -21,6 +21,7 @@ __all__ = [
     "Chunk",
     "FileAudit",
     "Finding",
+    "Held",
     "Label",
     "LabelCounts",
     "Measure",
@@ -29,13 +30,12 @@ __all__ = [
     "Report",
     "Scan",
     "Severity",
-    "Usable",
     "audit_file",
     "findings_table",
     "fitted_again",
     "label_from",
+    "look_up",
     "looked_ahead",
     "render",
     "run_audit",
-    "usable_since",
 ]

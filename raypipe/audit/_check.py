@@ -28,6 +28,7 @@ class Chunk:
         rows: The rows with all columns that checks read.
         split: Their split; None for rows in no split, because their label is unknown.
         features: Columns that a model would see.
+        row_N: Place of each row in the table, or in its part: what does not depend on how rows are cut goes by it.
         label_NV: Numbers of the label; no rows where it is unknown.
         label_keys_N: A key of each label value, to compare labels with; as above.
         at: Column with the time of the prediction; None without.
@@ -36,6 +37,7 @@ class Chunk:
     rows: pa.Table
     split: str | None
     features: tuple[str, ...]
+    row_N: NDArray[np.int64]
     label_NV: NDArray[np.float64]
     label_keys_N: NDArray[np.uint64]
     at: str | None = None

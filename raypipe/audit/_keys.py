@@ -15,7 +15,7 @@ import pyarrow.types as pt
 from numpy.typing import NDArray
 
 ColumnKind = Literal["number", "category", "other"]
-_SIGN = np.uint64(1 << 63)
+_SIGN, _NULL = np.uint64(1 << 63), np.uint64(0xD1B54A32D192ED03)
 _MIX_1, _MIX_2, _STEP = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB), np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -68,8 +68,8 @@ def order_floats(x_N: NDArray[np.float64]) -> NDArray[np.uint64]:
 def row_hashes(columns: Iterable[Coded], num_rows: int) -> NDArray[np.uint64]:
     """One hash for the values of each row; a null is a value of its own."""
     hash_N = np.zeros(num_rows, np.uint64)
-    for place, one in enumerate(columns, start=1):
-        hash_N = mix(hash_N * _STEP + np.where(one.valid_N, one.keys_N, np.uint64(place)) + one.valid_N.astype(np.uint64))
+    for one in columns:
+        hash_N = mix(hash_N * _STEP + np.where(one.valid_N, one.keys_N, _NULL))
     return hash_N
 
 
@@ -113,7 +113,7 @@ def _hashes_of_nested(cells: pa.Array) -> NDArray[np.uint64]:
     inner = code(pc.list_flatten(cells))
     row_A = np.repeat(np.arange(num_rows), length_N)
     place_A = np.arange(len(row_A)) - np.repeat(np.cumsum(length_N) - length_N, length_N)
-    hash_A = mix(np.where(inner.valid_N, inner.keys_N, np.uint64(1)) + place_A.astype(np.uint64) * _STEP)
+    hash_A = mix(np.where(inner.valid_N, inner.keys_N, _NULL) + place_A.astype(np.uint64) * _STEP)
     hash_N = length_N.astype(np.uint64)
     np.add.at(hash_N, row_A, hash_A)
     return mix(hash_N)

@@ -1,10 +1,11 @@
 """Join look-ahead: joined values that nobody could have known at the prediction time.
 
-The join is not trusted: for joined rows of a sample, `usable_since` looks in the rows of the view for the first instant at
-which those values were known of that entity, with an equality join that knows nothing of as-of joins. S rows of a sample.
+The join is not trusted. For joined rows of a sample the rows of their entity are gone through one by one, in each file of the
+view: which of them could be used at the prediction time, and is the last one what the joined row holds? S rows of a sample,
+R rows of a view.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,73 +16,114 @@ import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from raypipe.audit._check import Chunk, merge_columns
-from raypipe.audit._keys import kind_of
+from raypipe.audit._keys import code, row_hashes
 from raypipe.audit._report import CheckName, Measure
 
-NEVER = np.iinfo(np.int64).max
 _INSTANT = pa.timestamp("us", "UTC")
-_USABLE, _ROW = "__usable", "__row"
+_ROW, _ENTITY = "__row", "__entity"
+_NEVER, _BEFORE_ALL = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+_HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Usable:
-    """When a row of a view can be used.
+class AsOf:
+    """How a view is joined, and where.
 
     Attributes:
-        event_time: Column with the instant at which it became true.
-        lead_time: How long after that it can be used.
-        known_time: Column with the instant at which it became known; None where that is the event time.
+        entity: Column of the sample -> column of the view.
+        values: Joined column of the sample -> column of the view.
+        at: Column of the sample with the prediction time.
+        event_time: Column of the view with the instant at which a row became true.
+        known_time: Column of the view with the instant at which it became known; None where that is the event time.
+        lead_time: How long after its event time a row can be used.
+        ttl: Oldest age that still counts; None for any.
     """
 
+    entity: dict[str, str]
+    values: dict[str, str]
+    at: str
     event_time: str
-    lead_time: timedelta = timedelta(0)
     known_time: str | None = None
+    lead_time: timedelta = timedelta(0)
+    ttl: timedelta | None = None
 
 
-def usable_since(sample: pa.Table, rows: pa.Table, on: Mapping[str, str], usable: Usable) -> NDArray[np.int64]:
-    """For each row of the sample the first instant, in microseconds, at which a row with its values could be used; or `NEVER`.
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What some rows of a view held for each row of a sample; microseconds.
+
+    Attributes:
+        at_S: Prediction time.
+        event_S: Event time of the last row that could be used then; the least integer for none.
+        known_S: When it was known.
+        same_S: Whether it, or one of several with these times, has the joined values.
+        since_S: When a row with the joined values could first be used; the largest integer for never.
+    """
+
+    at_S: NDArray[np.int64]
+    event_S: NDArray[np.int64]
+    known_S: NDArray[np.int64]
+    same_S: NDArray[np.bool_]
+    since_S: NDArray[np.int64]
+
+    @classmethod
+    def merge(cls, parts: Sequence["Held"]) -> "Held":
+        """What all files of a view held."""
+        event_S = np.max([part.event_S for part in parts], axis=0)
+        known_S = np.max([np.where(part.event_S == event_S, part.known_S, _BEFORE_ALL) for part in parts], axis=0)
+        last_PS = np.array([(part.event_S == event_S) & (part.known_S == known_S) for part in parts])
+        return cls(
+            at_S=parts[0].at_S,
+            event_S=event_S,
+            known_S=known_S,
+            same_S=(last_PS & np.array([part.same_S for part in parts])).any(axis=0),
+            since_S=np.min([part.since_S for part in parts], axis=0),
+        )
+
+
+def look_up(sample: pa.Table, rows: pa.Table, as_of: AsOf) -> Held:
+    """What `rows` of a view hold for the sample.
 
     Args:
-        sample: Joined rows, or some columns of them.
-        rows: Some rows of the view; of several parts the minimum is the answer.
-        on: Column of the sample -> column of the view: entity and joined values, nulls equal nulls. Lists are left out.
-        usable: Which columns say when a row can be used.
+        sample: Joined rows with the columns that `as_of` names, prediction times among them.
+        rows: Some rows of the view.
+        as_of: How they were joined.
     """
-    on = {left: right for left, right in on.items() if kind_of(rows.schema.field(right).type) != "other"}
-    since_S = np.full(sample.num_rows, NEVER, np.int64)
-    instants = [rows.column(usable.event_time).cast(_INSTANT).cast(pa.int64())]
-    instants += [rows.column(usable.known_time).cast(_INSTANT).cast(pa.int64())] if usable.known_time else []
-    known = rows.select(list(dict.fromkeys(on.values())))
-    right = _frame(known).with_columns(
-        pl.Series(_USABLE, instants[0]) + usable.lead_time // timedelta(microseconds=1),
-        *(pl.Series("__known", instant) for instant in instants[1:]),
-    )
-    if usable.known_time:
-        right = right.filter(pl.col("__known").is_not_null()).with_columns(pl.max_horizontal(_USABLE, "__known").alias(_USABLE))
-    left = _frame(sample.select(list(on))).with_row_index(_ROW)
-    matched = left.join(right.drop_nulls(_USABLE), left_on=list(on), right_on=list(on.values()), nulls_equal=True)
-    first = matched.group_by(_ROW).agg(pl.col(_USABLE).min())
-    since_S[first[_ROW].to_numpy()] = first[_USABLE].to_numpy()
-    return since_S
+    at_S, event_R = _microseconds(sample.column(as_of.at)), _microseconds(rows.column(as_of.event_time))
+    known_R = event_R if as_of.known_time is None else _microseconds(rows.column(as_of.known_time))
+    usable_R = np.maximum(event_R + as_of.lead_time // timedelta(microseconds=1), known_R)
+    there_R = rows.column(as_of.event_time).is_valid().to_numpy()
+    there_R = there_R if as_of.known_time is None else there_R & rows.column(as_of.known_time).is_valid().to_numpy()
+    hash_S, hash_R = _hashes(sample, list(as_of.values)), _hashes(rows, list(as_of.values.values()))
+    event_S, known_S = np.full(len(at_S), _BEFORE_ALL), np.full(len(at_S), _BEFORE_ALL)
+    same_S, since_S = np.zeros(len(at_S), np.bool_), np.full(len(at_S), _NEVER)
+    of_entity = _rows_by_entity(sample, rows, as_of)
+    for s, of_row in of_entity.items():
+        near = of_row[there_R[of_row]]
+        alike = near[hash_R[near] == hash_S[s]]
+        since_S[s] = usable_R[alike].min(initial=_NEVER)
+        near = near[usable_R[near] <= at_S[s]]
+        if len(near):
+            last = near[event_R[near] == event_R[near].max()]
+            last = last[known_R[last] == known_R[last].max()]
+            event_S[s], known_S[s], same_S[s] = event_R[last[0]], known_R[last[0]], bool((hash_R[last] == hash_S[s]).any())
+    return Held(at_S=at_S, event_S=event_S, known_S=known_S, same_S=same_S, since_S=since_S)
 
 
-def looked_ahead(view: str, at_S: NDArray[np.int64], since_S: NDArray[np.int64]) -> Measure:
-    """The measure of a view: the share of sampled rows with values from after their prediction, or from nowhere.
-
-    Args:
-        view: Its name.
-        at_S: Prediction times in microseconds.
-        since_S: What `usable_since` found in the whole view.
-    """
-    unknown_S = since_S == NEVER
-    later_S = (since_S > at_S) & ~unknown_S
-    ahead = float(np.median((since_S - at_S)[later_S])) / 3_600_000_000 if later_S.any() else 0.0
+def looked_ahead(view: str, held: Held, ttl: timedelta | None) -> Measure:
+    """The measure of a view: the share of sampled rows that hold other values than the view had at their prediction time."""
+    old_S = np.zeros(len(held.at_S), np.bool_)
+    if ttl is not None:
+        old_S = held.event_S < held.at_S - ttl // timedelta(microseconds=1)
+    wrong_S = ~held.same_S | old_S
+    later_S = wrong_S & (held.since_S > held.at_S) & (held.since_S != _NEVER)
     text = (
-        f"{int(later_S.sum()):,} of {len(at_S):,} sampled rows hold values of the view from after their prediction time "
-        f"(median {ahead:.3g} h), {int(unknown_S.sum()):,} values that the view does not hold"
+        f"{int(wrong_S.sum()):,} of {len(wrong_S):,} sampled rows hold other values than the view had at their prediction time"
     )
-    share = float((later_S | unknown_S).mean()) if len(at_S) else 0.0
-    return Measure(check="look_ahead", column=view, value=share, text=text)
+    if later_S.any():
+        ahead_h = float(np.median((held.since_S - held.at_S)[later_S])) / _HOUR_US
+        text += f"; {int(later_S.sum()):,} of them hold values from after it (median {ahead_h:.3g} h)"
+    return Measure(check="look_ahead", column=view, value=float(wrong_S.mean()) if len(wrong_S) else 0.0, text=text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +174,27 @@ def _instants(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.bo
     """Microseconds, and where there are any."""
     us = column.cast(pa.timestamp("us", column.type.tz if pt.is_timestamp(column.type) else None), safe=False).cast(pa.int64())
     return us.fill_null(0).to_numpy(), us.is_valid().to_numpy()
+
+
+def _microseconds(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Of timestamps; 0 for null."""
+    us: NDArray[np.int64] = column.cast(_INSTANT, safe=False).cast(pa.int64()).fill_null(0).to_numpy()
+    return us
+
+
+def _hashes(rows: pa.Table, columns: Sequence[str]) -> NDArray[np.uint64]:
+    return row_hashes([code(rows.column(name)) for name in columns], rows.num_rows)
+
+
+def _rows_by_entity(sample: pa.Table, rows: pa.Table, as_of: AsOf) -> dict[int, NDArray[np.int64]]:
+    """Rows of the view with the entity of each row of the sample that has any; a null is no entity."""
+    left = _frame(sample.select(list(as_of.entity))).with_row_index(_ROW)
+    right = _frame(rows.select(list(as_of.entity.values()))).with_row_index(_ENTITY)
+    wanted = left.select(list(as_of.entity)).unique()
+    found = wanted.join(right, left_on=list(as_of.entity), right_on=list(as_of.entity.values()))
+    grouped = found.group_by(list(as_of.entity)).agg(pl.col(_ENTITY))
+    pairs = left.join(grouped, on=list(as_of.entity)).select(_ROW, _ENTITY)
+    return {int(row): np.asarray(places, np.int64) for row, places in zip(pairs[_ROW], pairs[_ENTITY], strict=True)}
 
 
 def _frame(rows: pa.Table) -> pl.DataFrame:

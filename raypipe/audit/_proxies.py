@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.audit._check import Chunk, merge_columns
-from raypipe.audit._keys import Coded
+from raypipe.audit._keys import Coded, mix
 from raypipe.audit._report import CheckName, Measure
 from raypipe.audit._strength import Strength, binned, by_order, by_rate
 from raypipe.audit._sums import Sums
@@ -51,7 +51,7 @@ class Proxies:
         """Label numbers by value of each feature; lists are left out."""
         if chunk.split != "train":
             return None
-        return {name: _column_sums(one, chunk.label_NV) for name, one in chunk.coded.items() if one.kind != "other"}
+        return {name: _column_sums(one, chunk) for name, one in chunk.coded.items() if one.kind != "other"}
 
     def merge(self, states: Sequence[dict[str, ColumnSums]]) -> dict[str, ColumnSums]:
         """Of all chunks."""
@@ -81,8 +81,8 @@ class Proxies:
         return [Measure(check=self.name, column=name, value=best.value, noise=best.noise, text=text)]
 
 
-def _column_sums(one: Coded, label_NV: NDArray[np.float64]) -> ColumnSums:
-    fold_N = np.arange(len(one.keys_N)) % NUM_FOLDS
+def _column_sums(one: Coded, chunk: Chunk) -> ColumnSums:
+    label_NV, fold_N = chunk.label_NV, (mix(chunk.row_N.astype(np.uint64)) % np.uint64(NUM_FOLDS)).astype(np.int64)
     valid_N, label_MV = one.valid_N, label_NV
     keys_M, fold_M, null_FV = one.keys_N, fold_N, np.zeros((NUM_FOLDS, label_NV.shape[1]))
     if not valid_N.all():

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from raypipe.audit._check import Check, Checks, Chunk
 from raypipe.audit._duplicates import Duplicates
@@ -17,7 +18,7 @@ from raypipe.audit._look_ahead import LaterInstants
 from raypipe.audit._nulls import KnownLater
 from raypipe.audit._policy import Audit
 from raypipe.audit._proxies import Proxies
-from raypipe.audit._report import CHECKS, CheckName
+from raypipe.audit._report import CHECKS, CheckName, Measure
 from raypipe.audit._statistics import Statistics
 from raypipe.audit._times import TimeOverlap
 
@@ -83,29 +84,42 @@ class Scan:
         off = [check for check in CHECKS if check not in wanted]
         return {**found, **dict.fromkeys(off, "it is off")}
 
-    def chunks(self, rows: pa.Table, splits: pa.Array | pa.ChunkedArray | str | None) -> Iterator[Chunk]:
+    def skipped_after(self, measures: Sequence[Measure]) -> dict[CheckName, str]:
+        """The same, with checks that found nothing that they could measure."""
+        none = self.features and not any(measure.check == "proxies" for measure in measures)
+        told: dict[CheckName, str] = {"proxies": "train rows have one label only, or no values"} if none else {}
+        return {**told, **self.skipped}
+
+    def chunks(self, rows: pa.Table, splits: pa.Array | pa.ChunkedArray | str | None, *, first_row: int = 0) -> Iterator[Chunk]:
         """Chunks of `rows`, one for each split; rows without a label are in no split.
 
         Args:
             rows: All columns that the checks read.
             splits: The split of each row, null for rows that are not looked at; or that of all rows.
+            first_row: Place of the first one in the table, or in its part.
         """
-        known = is_known(rows.column(self.label_column))
+        known_N = is_known(rows.column(self.label_column)).to_numpy()
+        row_N = np.arange(first_row, first_row + rows.num_rows)
         if isinstance(splits, str):
-            yield from self._chunk(rows.filter(known), splits)
+            yield from self._chunk(rows, row_N, known_N, split=splits)
         elif splits is not None:
             for split in pc.unique(splits).drop_null().to_pylist():
-                yield from self._chunk(rows.filter(pc.and_(known, pc.fill_null(pc.equal(splits, split), False))), split)
-        yield from self._chunk(rows.filter(pc.invert(known)), None)
+                in_split = pc.fill_null(pc.equal(splits, split), False).to_numpy(zero_copy_only=False)
+                yield from self._chunk(rows, row_N, known_N & in_split, split=split)
+        yield from self._chunk(rows, row_N, ~known_N, split=None)
 
-    def _chunk(self, rows: pa.Table, split: str | None) -> Iterator[Chunk]:
-        if not rows.num_rows:
+    def _chunk(
+        self, rows: pa.Table, row_N: NDArray[np.int64], wanted_N: NDArray[np.bool_], *, split: str | None
+    ) -> Iterator[Chunk]:
+        if not wanted_N.any():
             return
+        rows = rows if wanted_N.all() else rows.filter(pa.array(wanted_N))
         label = rows.column(self.label_column)
         yield Chunk(
             rows=rows,
             split=split,
             features=self.features,
+            row_N=row_N[wanted_N],
             label_NV=self.label.numbers(label) if split is not None else np.empty((0, 0)),
             label_keys_N=code(label).keys_N if split is not None else np.empty(0, np.uint64),
             at=self.at,

@@ -191,7 +191,7 @@ def _second_pass(asked: FileAudit, opened: TableFile, scan: Scan, assignment: As
         first_row, rows = numbered
         if asked.time:
             rows = rows.append_column(AT, instants_of(rows.column(asked.time), uri=asked.uri, name=asked.time))
-        chunks = list(scan.chunks(rows, assignment.assign(rows, first_row)))
+        chunks = list(scan.chunks(rows, assignment.assign(rows, first_row), first_row=first_row))
         counts = Counter({chunk.split: chunk.rows.num_rows for chunk in chunks})
         counts[NO_SPLIT] += rows.num_rows - counts.total()
         return _Looked(states=checks.merge([checks.look(chunk) for chunk in chunks]), rows=counts)
@@ -219,7 +219,7 @@ def _report(asked: FileAudit, scan: Scan, assignment: Assignment, looked: _Looke
         set_aside={reason: num for reason, num in aside.items() if num},
         columns=scan.features,
         measures=measures,
-        skipped=scan.skipped,
+        skipped=scan.skipped_after(measures),
     )
 
 

@@ -4,6 +4,7 @@ from raypipe.contract._check import Checked, Records
 from raypipe.contract._cleaning import Cleaned
 from raypipe.contract._column import Column
 from raypipe.contract._contract import Contract
+from raypipe.contract._declared import declared_rules, strict
 from raypipe.contract._judge import Batch, Finding
 from raypipe.contract._keys import KeySet, any_null, key_hashes
 from raypipe.contract._proposal import TableProposal, propose
@@ -33,7 +34,9 @@ __all__ = [
     "SchemaDiff",
     "TableProposal",
     "any_null",
+    "declared_rules",
     "key_hashes",
     "propose",
     "schema_diff",
+    "strict",
 ]

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -179,6 +180,6 @@ def bad_table(bad: Sequence[BadRow]) -> pa.Table:
     """Bad rows as a table of `BAD_SCHEMA`, in order of rows."""
     if not bad:
         return NO_BAD
-    columns = [list(cells) for cells in zip(*sorted(bad), strict=True)]
+    columns = [list(cells) for cells in zip(*sorted(bad, key=itemgetter(0)), strict=True)]
     arrays = [pa.array(cells, kind) for cells, kind in zip(columns, BAD_SCHEMA.types, strict=True)]
     return pa.Table.from_arrays(arrays, schema=BAD_SCHEMA)

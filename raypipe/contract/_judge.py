@@ -100,7 +100,7 @@ def _judge_drift(name: str, drift: Drift, before: ColumnProfile, after: ColumnPr
 def judge_share(rule: str, num: int, rows_in: int, allowed: float) -> Iterator[Finding]:
     """More rows break a rule than may."""
     if num > allowed * rows_in:
-        message = f"{num:,} of {rows_in:,} rows ({num / rows_in:.2%}) break it, allowed share {allowed:g}"
+        message = f"{num:,} of {rows_in:,} rows ({100 * num / rows_in:.3g} %) break it, allowed share {allowed:g}"
         yield Finding(rule=rule, severity="fail", message=message)
 
 

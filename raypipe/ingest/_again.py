@@ -18,6 +18,7 @@ from raypipe.core.fragments import Apart
 from raypipe.core.storage import Storage, arrow_filesystem, path_of
 from raypipe.ingest._asides import to_json
 from raypipe.ingest._chunks import Held, Piece
+from raypipe.ingest._plan import stem_of
 from raypipe.ingest._read import Recipe, records_name
 from raypipe.ingest._rewrite import still_bad
 from raypipe.sources import ROW, Fragment
@@ -72,12 +73,15 @@ class Again:
     """Worker: one file of the log -> parts of the rows that are good now, and records of those that are not."""
 
     def __init__(self, recipe: Recipe, open_rows: Any, places: Mapping[str, Fragment], storage: Storage) -> None:
+        assert recipe.stamp.version is not None  # a replay follows a version
+        self._version = recipe.stamp.version
         self._recipe, self._open, self._places, self._storage = recipe, open_rows, places, storage
 
-    def __call__(self, file: str) -> Apart:
-        """Look at the open rows of one file."""
+    def __call__(self, item: tuple[int, str]) -> Apart:
+        """Look at the open rows of one file, which is the so manieth."""
         import ray
 
+        index, file = item
         parents = {name: ray.get(ref) for name, ref in self._recipe.parents.items()}
         log = pq.read_table(path_of(file), filesystem=arrow_filesystem(file)).take(pa.array(ray.get(self._open)[file]))
         parts: list[tuple[Part, str]] = []
@@ -96,7 +100,7 @@ class Again:
             found += [still_bad(b, row["rule"], row["column"], row["reason"]) for b, row in zip(before, bad, strict=True)]
             if checked.good.num_rows:
                 good = records.take(pa.array(checked.good_rows_M))
-                name = f"part-{fragment}-{self._recipe.stamp.transaction[-8:]}-{_short(good)}.parquet"
+                name = f"{stem_of(self._version, index, fragment)}-replay-{_short(good)}.parquet"
                 parts.append((write_part(self._recipe.uri, name, checked.good), fragment))
                 held.append(Held.of(checked.good, self._recipe.contract, _no_rows(), records=good))
         new = [f for f in found if f is not None]

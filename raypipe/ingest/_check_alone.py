@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -11,7 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raypipe.contract import Batch, Checked, Cleaned, Contract, Finding, KeySet, any_null, key_hashes, schema_diff
+from raypipe.contract import (
+    Batch,
+    Checked,
+    Cleaned,
+    Contract,
+    Finding,
+    KeySet,
+    any_null,
+    declared_rules,
+    key_hashes,
+    schema_diff,
+    strict,
+)
 from raypipe.core.errors import SchemaMismatch
 from raypipe.ingest._alone import readings
 from raypipe.ingest._spec import TableSpec
@@ -51,7 +63,8 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """For the result line."""
         facts = {"rows": self.rows_in, "good": self.rows_good, "whole": self.whole, "drift": list(self.drift)}
-        parts = {"rules": [asdict(line) for line in self.lines], "findings": [asdict(finding) for finding in self.findings]}
+        rules = {"rules": [asdict(line) for line in self.lines if line.rows], "num_rules": len(self.lines)}
+        parts = {**rules, "findings": [asdict(finding) for finding in self.findings]}
         return {**facts, **parts, "cleaned": {key: cleaned.cells for key, cleaned in self.cleaned.items()}}
 
 
@@ -62,7 +75,9 @@ def check_table(name: str, specs: Mapping[str, TableSpec], *, max_rows: int | No
         SourceError, SchemaMismatch: as an ingest would.
     """
     contract = specs[name].contract
-    parents = {key: _keys(specs[f.table], list(f.columns.values())) for key, f in contract.foreign_keys.items() if f.table in specs}
+    parents = {
+        key: _keys(specs[f.table], list(f.columns.values())) for key, f in contract.foreign_keys.items() if f.table in specs
+    }
     check = _Check(contract=contract, parents=parents, max_rows=max_rows)
     for reading in readings(specs[name].source):
         if not check.is_full:
@@ -147,23 +162,37 @@ class _Check:
             self.examples.setdefault(rule, reason)
         for key, cleaned in checked.cleaned.items():
             self.cleaned[key] = self.cleaned[key] + cleaned if key in self.cleaned else cleaned
-        if any(rule not in self.examples for rule in checked.warned):  # a warning has no reason: ask as if it had consequences
-            for row in self.contract.strict().check(rows, parents=self.parents).bad.to_pylist():
-                self.examples.setdefault(_named(row["rule"], row["column"]), row["reason"])
+        for rule in {**checked.broken, **checked.warned}:
+            if rule not in self.examples:
+                self.examples[rule] = self._example(rule, rows)
+
+    def _example(self, rule: str, rows: pa.Table) -> str:
+        """Why a row breaks a rule that is not its first one, or that only warns."""
+        column = rule.partition(" of ")[2]
+        alone = column in self.contract.columns and not self.contract.columns[column].is_computed
+        contract = strict(self.contract.select([column]) if alone else self.contract)
+        bad = contract.check(rows, parents=self.parents).bad.to_pylist()
+        return next((row["reason"] for row in bad if _named(row["rule"], row["column"]) == rule), "")
 
     def report(self, now: datetime, *, unchecked: Sequence[str]) -> Report:
         """What was found."""
         states = merge_profiles(self.states) if self.states else {}
         batch = Batch(
-            rows=self.rows_good, latest={name: self.latest.get(name) for name in self.contract.latest_of},
+            rows=self.rows_good,
+            latest={name: self.latest.get(name) for name in self.contract.latest_of},
             profiles={name: state.profile() for name, state in states.items()},
         )
         findings = [*self.contract.verdicts(self.bad, self.rows_in, broken=self.broken), *self.contract.judge(batch, now)]
         findings += [finding for columns in self._unique for finding in self._repeated(columns)]
         notes = [f"foreign key {name} is not checked: its table is not given" for name in unchecked]
         return Report(
-            rows_in=self.rows_in, rows_good=self.rows_good, whole=not self.is_full, lines=tuple(self._lines()),
-            findings=tuple(findings), cleaned=self.cleaned, drift=(*self.drift, *notes),
+            rows_in=self.rows_in,
+            rows_good=self.rows_good,
+            whole=not self.is_full,
+            lines=tuple(self._lines()),
+            findings=tuple(findings),
+            cleaned=self.cleaned,
+            drift=(*self.drift, *notes),
         )
 
     def _repeated(self, columns: tuple[str, ...]) -> list[Finding]:
@@ -178,9 +207,9 @@ class _Check:
         return [Finding(rule=f"unique {', '.join(columns)}", severity="fail" if refused else "warn", message=message)]
 
     def _lines(self) -> list[Line]:
-        found = {**self.broken, **self.warned}
-        every = dict.fromkeys([*found, *self.contract.rule_names])
-        return [Line(rule=r, severity=self.contract.severity_of(r), rows=found.get(r, 0), example=self.examples.get(r, "")) for r in every]
+        rules, found = declared_rules(self.contract), {**self.broken, **self.warned}
+        every: dict[str, str] = {**dict.fromkeys(found, "quarantine"), **rules}
+        return [Line(rule=r, severity=s, rows=found.get(r, 0), example=self.examples.get(r, "")) for r, s in every.items()]
 
     @property
     def _unique(self) -> list[tuple[str, ...]]:

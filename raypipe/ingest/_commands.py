@@ -51,7 +51,8 @@ def run_contract_check(argv: Sequence[str]) -> int:
 
 def _run(name: str, command: Callable[[Sequence[str]], dict[str, Any]], argv: Sequence[str]) -> int:
     started = time.monotonic()
-    exit_code, result = 1, {"status": "failed"}
+    exit_code = 1
+    result: dict[str, Any] = {"status": "failed"}
     try:
         result = command(argv)
         exit_code = 0 if result["status"] == "ok" else _EXIT_BROKEN
@@ -76,7 +77,9 @@ def _infer(argv: Sequence[str]) -> dict[str, Any]:
     asked_table = table_asked(asked, options.table)
     sample = sample_of(asked_table, max_rows=options.rows)
     proposal = sample.propose(tuple(part.strip() for part in options.key.split(",") if part.strip()))
-    text = proposal.to_yaml(asked_table.settings, asked_table.name, f"proposed from {sample.described} by raypipe contract infer; review each line")
+    text = proposal.to_yaml(
+        asked_table.settings, asked_table.name, f"proposed from {sample.described} by raypipe contract infer; review each line"
+    )
     if options.out:
         write_bytes(options.out, text.encode())
         say(f"{len(proposal.contract['columns'])} columns of {sample.described}; written to {options.out}")
@@ -84,7 +87,13 @@ def _infer(argv: Sequence[str]) -> dict[str, Any]:
         print(text, end="")  # noqa: T201  # the answer
     say(f"review it, then: raypipe contract check {' '.join(options.data)} --contract {options.out or 'FILE'}")
     facts = {"columns": len(proposal.contract["columns"]), "rows": sample.rows.num_rows, "whole": sample.whole}
-    return {"status": "ok", "table": asked_table.name, **facts, "keys": [list(key) for key in proposal.keys], "out": options.out}
+    return {
+        "status": "ok",
+        "table": asked_table.name,
+        **facts,
+        "keys": [list(key) for key in proposal.keys],
+        "out": options.out,
+    }
 
 
 def _check(argv: Sequence[str]) -> dict[str, Any]:
@@ -112,18 +121,23 @@ def _check(argv: Sequence[str]) -> dict[str, Any]:
 
 def _tell(name: str, report: Report) -> None:
     say(f"{name}: {report.rows_in:,} rows read, {report.rows_good:,} good{'' if report.whole else ' (the first ones only)'}")
-    rows = [[line.rule, line.severity, f"{line.rows:,}", line.example] for line in report.lines]
+    told = [line for line in report.lines if line.rows or not line.rule.startswith("type of ")]
+    rows = [[line.rule, line.severity, f"{line.rows:,}", line.example] for line in told]
     if rows:
-        table(f"rules of {name}", ["rule", "severity", "rows", "example"], rows, text=("severity", "example"))
+        table(f"rules of {name}", ["rule", "severity", "rows that break it", "example"], rows, text=("severity", "example"))
+    if len(told) < len(report.lines):
+        say(f"  all cells of the other {len(report.lines) - len(told)} columns are of their types")
     for key, cleaned in report.cleaned.items():
         say(f"  {key}: {cleaned.cells:,} cells, for example {cleaned.before} became {cleaned.after}")
-    for told in (*report.drift, *(f"{finding.rule}: {finding.message}" for finding in report.findings)):
-        say(f"  {told}")
+    for line in (*report.drift, *(f"{finding.rule}: {finding.message}" for finding in report.findings)):
+        say(f"  {line}")
 
 
 def _parser(name: str, description: str) -> _Parser:
     parser = _Parser(prog=f"raypipe {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="*", help="a file, folder, glob or URI; or an experiment: experiment=NAME [setting=value ...]")
+    parser.add_argument(
+        "data", nargs="*", help="a file, folder, glob or URI; or an experiment: experiment=NAME [setting=value ...]"
+    )
     parser.add_argument("--table", help="which table of the experiment; for a file, the name that the table gets")
     parser.add_argument("--config-dir", "-cd", help="your conf folder, searched before raypipe's own (default ./conf)")
     return parser

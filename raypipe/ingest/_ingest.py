@@ -74,11 +74,18 @@ def _judge(intake: Intake, found: Taken | None, at: datetime) -> tuple[Finding, 
         previous=previous,
     )
     shares = found.contract.verdicts(found.bad, found.num_read, broken=found.broken)
-    return (*shares, *found.contract.judge(batch, at))
+    return (*shares, *_warnings(found), *found.contract.judge(batch, at))
+
+
+def _warnings(found: Taken) -> list[Finding]:
+    """Rules that rows break and stay all the same."""
+    of_all = f"of {found.num_read:,} rows"
+    told = {rule: f"{num:,} {of_all} ({num / found.num_read:.2%}) break it, and stay" for rule, num in found.warned.items()}
+    return [Finding(rule=rule, severity="warn", message=message) for rule, message in told.items()]
 
 
 def _refuse_failed(name: str, found: Taken | None, findings: tuple[Finding, ...]) -> None:
-    failed = [finding.message for finding in findings if finding.severity == "fail"]
+    failed = [f"{finding.rule}: {finding.message}" for finding in findings if finding.severity == "fail"]
     if failed:
         num_bad, num_rows = (0, 0) if found is None else (sum(found.bad.values()), found.num_read)
         raise ContractViolation(name, failed, num_bad, num_rows, "" if found is None else found.example)

@@ -15,8 +15,8 @@ from raypipe.sources import Scan
 from raypipe.tables import Part, TableRef, Tables
 
 NAME_LENGTH = 16
-_CODE = ("contract", "core", "expressions", "ingest", "sources")
-_PART = re.compile(rf"part-([0-9a-f]{{{NAME_LENGTH}}})-")
+_CODE = ("contract", "core", "expressions", "ingest", "profiles", "sources", "tables")
+_PART = re.compile(rf"part-[0-9]{{8}}-[0-9]{{5}}-([0-9a-f]{{{NAME_LENGTH}}})-")
 _ROOT_OF_ALL = None
 
 
@@ -84,10 +84,17 @@ class Intake:
         label = "" if self.base is None else [self.base.version, self.base.facts.get("transaction", "")]
         return "ingest-" + digest_json([self.name, label, self.under, self.mode, list(self.removed), identities])
 
-    def stem(self, identity: str) -> str:
-        """Start of the names of the files that are made of a fragment: what they hold follows from it."""
-        base = "new" if self.base is None else f"v{self.base.version}"
-        return f"part-{identity[:NAME_LENGTH]}-{self.under[:8]}-{base}"
+    def stem(self, index: int) -> str:
+        """Start of the names of the files that are made of a fragment: what they hold follows from it, and by name they are
+        in the order in which the rows came.
+        """
+        identity = self.scan.fragments[index].identity
+        return f"{stem_of(self.version, index, identity)}-{self.under[:8]}"
+
+
+def stem_of(version: int, index: int, identity: str) -> str:
+    """Start of the name of a part: the version that it came with, its place among the others, and what it was made of."""
+    return f"part-{version:08d}-{index:05d}-{identity[:NAME_LENGTH]}"
 
 
 def plan_intakes(specs: Mapping[str, TableSpec], tables: Tables) -> dict[str, Intake]:

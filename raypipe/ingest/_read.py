@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -145,6 +145,9 @@ def settled(recipe: Recipe, found: pa.Schema, uri: str) -> tuple[Contract, Schem
         raise SourceError(uri, problem, way_out)
     if contract.drift == "add" and diff.new:
         contract = contract.with_added(pa.schema([found.field(name) for name in diff.new]))
+    if contract.drift == "ignore":  # what was there before was ignored then; a first time says nothing
+        known = found.names if recipe.before is None else recipe.before.names
+        diff = replace(diff, new={name: kind for name, kind in diff.new.items() if name not in known})
     return contract, diff
 
 

@@ -61,7 +61,9 @@ def replay_table(name: str, spec: TableSpec, storage: Storage) -> Replayed:
     if not rows.by_file:
         return Replayed(ref=base, rows=RowCounts(0, 0), reused=True, replaced=0, quarantine=quarantine.uri)
     work = _work(name, spec, base, rows, tables, at)
-    again = list(map_fragments(Again(work.recipe, found.large, work.places, storage), list(rows.by_file), title="replay"))
+    again = list(
+        map_fragments(Again(work.recipe, found.large, work.places, storage), list(enumerate(rows.by_file)), title="replay")
+    )
     unique = _unique(again, work, base, storage)
     resolved = list(map_fragments(Resolver(work.recipe.stamp, storage), list(unique.pieces), title="resolved"))
     records = [r.value.records for r in again if r.value.records] + [*unique.records, *resolved]

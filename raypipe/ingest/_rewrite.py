@@ -66,7 +66,7 @@ class Rewriter:
         rows, held = rows_of(join(self.recipe.uri, piece.part.path), self.contract.schema), piece.held()
         by_set = {lost.columns: lost_rows(lost, index) for lost in self.lost if index in lost.counts}
         found, aside = self._records(piece, held, rows, by_set)
-        name = f"{stem_of(piece.part)}-{_short(by_set)}"
+        name = f"{piece.part.path.removesuffix('.parquet')}-{_short(by_set)}"
         quarantine = Quarantine(self.storage, self.recipe.stamp.table)
         records = (
             quarantine.write(f"{records_name(self.recipe.stamp, 'lost')}-{name}", self.recipe.stamp.records(found))
@@ -118,11 +118,6 @@ def still_bad(record: Mapping[str, Any], rule: str, column: str, reason: str) ->
         return None
     kept = {name: record[name] for name in ("id", "location", "payload", "masked", "fragment")}
     return Found(rule=rule, column=column, reason=reason, status="still_bad", **kept)
-
-
-def stem_of(part: Part) -> str:
-    """Name of a part's file without its ending."""
-    return part.path.removesuffix(".parquet")
 
 
 def _short(by_set: _BySet) -> str:

@@ -120,9 +120,9 @@ def take(intakes: Mapping[str, Intake], tables: Tables, storage: Storage, *, at:
         ready = {n: i for n, i in waiting.items() if not {fk.table for fk in i.contract.foreign_keys.values()} & set(waiting)}
         recipes = {name: _recipe(intake, done, tables, at) for name, intake in ready.items()}
         tasks = [
-            Task(table=name, fragment=fragment, stem=intake.stem(fragment.identity))
+            Task(table=name, fragment=fragment, stem=intake.stem(i))
             for name, intake in ready.items()
-            for fragment in intake.scan.fragments
+            for i, fragment in enumerate(intake.scan.fragments)
         ]
         found: dict[str, list[tuple[Read, Any]]] = {name: [] for name in ready}
         for result in map_fragments(Reader(recipes, storage), tasks, title="ingest"):
@@ -195,7 +195,7 @@ def _settled(intake: Intake, found: Sequence[tuple[Read, Any]], recipe: Recipe, 
         bad=bad,
         broken=sum((Counter(read.broken) for read in reads), capped.broken),
         cleaned=reduce(add_cleaned, (read.cleaned for read in reads), capped.cleaned),
-        totals=totals_of(unique.pieces, title=f"totals of {intake.name}"),
+        totals=totals_of(unique.pieces, contract, title=f"totals of {intake.name}"),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from raypipe.contract import Contract
 from raypipe.core.fragments import map_fragments
 from raypipe.ingest._chunks import Held, Piece
 from raypipe.profiles import ColumnProfile, merge_profiles
@@ -22,9 +23,9 @@ class Totals:
     latest: Mapping[str, datetime | date | None]
 
 
-def totals_of(pieces: Sequence[Piece], *, title: str) -> Totals:
+def totals_of(pieces: Sequence[Piece], contract: Contract, *, title: str) -> Totals:
     """Made by one task: the states stay off the driver."""
-    if not pieces:
+    if not pieces or not (contract.profiled or contract.latest_of):
         return Totals(profiles={}, latest={})
     (found,) = map_fragments(_total, [tuple(pieces)], title=title)
     return found

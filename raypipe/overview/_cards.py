@@ -10,7 +10,18 @@ from numpy.typing import NDArray
 from raypipe.core.errors import ConfigError
 from raypipe.core.kinds import LISTS
 from raypipe.overview._columns import ColumnOverview
-from raypipe.overview._words import DASH, bound_of, distinct_of, facts_of, percent, signed, signed_percent, value_of
+from raypipe.overview._words import (
+    DASH,
+    bound_of,
+    distinct_of,
+    facts_of,
+    percent,
+    quantiles_of,
+    range_of,
+    signed,
+    signed_percent,
+    value_of,
+)
 from raypipe.pages import Html, bars, join, meter, row, table, tag
 from raypipe.pages import spark as draw_spark
 from raypipe.profiles import Change, Report, SideBySide, Value, ValueProfile, compare, side_by_side
@@ -90,7 +101,7 @@ def card(it: Card, *, is_open: bool) -> Html:
         "summary",
         tag("bdi", it.title, class_="name"),
         tag("span", column.type, class_="type"),
-        tag("span", "personal data, masked", class_="flag") if column.is_masked else Html(""),
+        tag("span", "masked", class_="flag") if column.is_masked else Html(""),
         tag("span", *_aside(it), class_="aside"),
     )
     body = tag("div", tag("div", _facts(it), class_="facts"), tag("div", _distribution(it), class_="shape"), class_="body")
@@ -123,7 +134,11 @@ def _facts(it: Card) -> Html:
 def _distribution(it: Card) -> Html:
     column = it.shown
     if column.is_masked:
-        return tag("p", "Values are masked: the contract says that they are personal data.", class_="muted")
+        return tag(
+            "p",
+            "Values are not shown: personal data by the contract of the table, or by the setting `mask` of this page.",
+            class_="muted",
+        )
     if column.profile is None:
         return tag("p", f"Values of type {column.type} are not profiled.", class_="muted")
     if isinstance(column.profile.values, ValueProfile):
@@ -136,12 +151,12 @@ def _histogram(it: Card) -> Html:
     shown = it.shown.profile
     if shown is None:
         return Html("")
-    both = side_by_side(before, now) if before is not None and now is not None else None
+    both = side_by_side(before, now) if before is not None and now is not None and type(before) is type(now) else None
     found = both or side_by_side(shown.values, shown.values)
     if found is None:
         return tag("p", "No values.", class_="muted")
     edges = [bound_of(edge, shown.kind) for edge in found.edge_E.tolist()]
-    tails = tails_of(found.edge_E)
+    tails = tails_of(found.edge_E) if found.scale == "even" else ()
     titles = [_title(edges[i], edges[i + 1], found, i, it.versions if both else ()) for i in range(len(edges) - 1)]
     chart = bars(
         found.after_B.tolist(),
@@ -151,12 +166,25 @@ def _histogram(it: Card) -> Html:
         before=found.before_B.tolist() if both else (),
     )
     what = "Lengths" if shown.kind in LISTS else ""
-    first, last = edges[1] if 0 in tails else edges[0], edges[-2] if len(edges) - 2 in tails else edges[-1]
+    low, _, high = (edges[0], "", edges[-1]) if both else range_of(shown)  # of whole numbers the last edge is above them
+    first, last = edges[1] if 0 in tails else low, edges[-2] if len(edges) - 2 in tails else high
     axis = tag("div", tag("span", first), tag("span", what), tag("span", last), class_="axis")
-    outer = [f"down to {edges[0]}"] * (0 in tails) + [f"up to {edges[-1]}"] * (len(edges) - 2 in tails)
+    outer = [f"down to {low}"] * (0 in tails) + [f"up to {high}"] * (len(edges) - 2 in tails)
     said = [f"In grey: {' and '.join(outer)}."] if outer else []
+    said += ["Each bar is twice as wide as the one before."] if found.scale == "doubling" else []
     said += [f"Line: {it.versions[0]}, bars: {it.versions[1]}."] if both and it.versions else []
-    return join(chart, axis, tag("p", " ".join(said), class_="note"))
+    return join(chart, axis, tag("p", " ".join(said), class_="note") if said else Html(""), _quantiles(it))
+
+
+def _quantiles(it: Card) -> Html:
+    sides = [side for side in (it.before, it.now) if side is not None]
+    found = [quantiles_of(side) for side in sides]
+    if not found[-1] or not found[0]:
+        return Html("")
+    names = it.versions if len(found) > 1 else ("Quantiles",)
+    numbers = frozenset(range(1, 1 + len(found[0])))
+    rows = [row(name, *side.values(), numbers=numbers) for name, side in zip(names, found, strict=True)]
+    return table(("", *found[0]), rows, numbers=numbers)
 
 
 def _report(side: ColumnOverview | None) -> Report | None:

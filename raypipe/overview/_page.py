@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from raypipe.overview._cards import Card, card, change_of, spark
-from raypipe.overview._table import TableOverview
+from raypipe.overview._table import TableOverview, sample_places
 from raypipe.overview._words import DASH, bytes_of, distinct_of, percent, psi_of, range_of, signed, signed_percent, value_of
 from raypipe.pages import Html, count_of, document, join, meter, row, table, tag
 from raypipe.profiles import Value
@@ -190,7 +190,7 @@ def _each(cards: Sequence[Card]) -> Html:
 def _samples(now: TableOverview) -> Html:
     if not now.samples:
         return Html("")
-    heads = ("Column", *(f"Row {i + 1}" for i in range(len(now.samples))))
+    heads = ("Column", *(f"Row {place + 1:,}" for place in sample_places(now.num_rows, len(now.samples))))
     rows = [
         tag(
             "tr",
@@ -200,7 +200,7 @@ def _samples(now: TableOverview) -> Html:
         )
         for name in now.columns
     ]
-    about = f"{len(now.samples)} of {count_of(now.num_rows)} rows, evenly from the first to the last, one in each column."
+    about = f"{len(now.samples)} of {count_of(now.num_rows)} rows, evenly from the first to the last, each down a column."
     return join(tag("h2", "Sample rows"), tag("p", about, class_="muted"), tag("div", table(heads, rows), class_="samples"))
 
 

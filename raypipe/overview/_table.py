@@ -150,13 +150,15 @@ def shown_rows(rows: pa.Table, masked: Collection[str]) -> list[SampleRow]:
 def _shown(value: Any) -> str | None:
     if value is None:
         return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"
     if isinstance(value, list):
         first = ", ".join("null" if cell is None else str(cell) for cell in value[:_MAX_ELEMENTS])
         more = f", … {len(value):,} in all" if len(value) > _MAX_ELEMENTS else ""
         return _cut(f"[{first}{more}]")
-    return _cut(value.isoformat(sep=" ") if isinstance(value, datetime) else str(value))
+    return _cut(value.isoformat(sep=" ").removesuffix("+00:00") if isinstance(value, datetime) else str(value))
 
 
 def _cut(text: str) -> str:

@@ -9,16 +9,16 @@ from raypipe.overview._columns import ColumnOverview
 from raypipe.profiles import SHARES, Change, ColumnProfile, ListProfile, NumberProfile, TimeProfile, Value
 
 DASH = "\u2013"
-_WHOLE_FROM, _SEPARATED_FROM, _LARGE = 1e15, 10_000, 1e7
+_LONG_FROM, _SEPARATED_FROM, _LARGE = 1e12, 10_000, 1e7
 _SIZES = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
-_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_QUANTILES = {"1 %": 0.01, "5 %": 0.05, "25 %": 0.25, "Median": 0.5, "75 %": 0.75, "95 %": 0.95, "99 %": 0.99}
 
 
 def number_of(value: float | None) -> str:
     """A value of a column: years without separators, large and tiny ones with an exponent."""
     if value is None or not math.isfinite(value):
         return DASH
-    if value == int(value) and abs(value) < _WHOLE_FROM:
+    if value == int(value) and abs(value) < _LONG_FROM:
         return f"{int(value):,}" if abs(value) >= _SEPARATED_FROM else str(int(value))
     is_long = _SEPARATED_FROM <= abs(value) < _LARGE
     return f"{value:,.0f}" if is_long else f"{value:.4g}"
@@ -119,10 +119,13 @@ def _facts_of_numbers(values: NumberProfile) -> dict[str, str]:
     found = {"NaN": values.nan, "Infinite": values.infinite}
     facts = {label: f"{num:,}" for label, num in found.items() if num}
     facts |= {"Lowest": number_of(values.min)}
-    at = dict(zip(SHARES, values.quantiles, strict=False))
-    facts |= {_quantile_name(share): number_of(at[share]) for share in _QUANTILES if share in at}
     return facts | {"Highest": number_of(values.max), "Mean": number_of(values.mean), "Deviation": number_of(values.std)}
 
 
-def _quantile_name(share: float) -> str:
-    return "Median" if share == 0.5 else f"{100 * share:.0f} % quantile"  # the median
+def quantiles_of(column: ColumnOverview) -> dict[str, str]:
+    """Quantiles of numbers by label; empty for other columns, and where there are no values."""
+    values = column.profile.values if column.profile is not None else None
+    if not isinstance(values, NumberProfile) or not values.quantiles:
+        return {}
+    at = dict(zip(SHARES, values.quantiles, strict=True))
+    return {label: number_of(at[share]) for label, share in _QUANTILES.items()}

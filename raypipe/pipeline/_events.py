@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
+from raypipe.core.storage import join
 from raypipe.ingest import Ingested, ingest_tables
 from raypipe.pipeline._experiment import Experiment
 from raypipe.pipeline._train import TrainedBundle
-from raypipe.registry import Dataset, Events, ModelVersion, reopen_run, source_nodes
+from raypipe.registry import Dataset, Events, ModelVersion, reopen_run, source_nodes, tables_in
 from raypipe.score import Scored
 from raypipe.tables import TableRef
+from raypipe.transforms import Transformed
 
 RUN_TAG = "openlineage.run"
 """Tag of an MLflow run: the id of the run under which OpenLineage knows it."""
@@ -26,6 +28,21 @@ def ingest_told(run: Experiment, events: Events) -> dict[str, Ingested]:
         for name, found in done.items():
             facts = found.ref.facts
             told[name].complete(inputs=_sources(facts), outputs=[_table(found.ref, found.ref.num_rows)], tags=_ids(facts))
+    return done
+
+
+def transforms_told(run: Experiment, events: Events, work: Callable[[], dict[str, Transformed]]) -> dict[str, Transformed]:
+    """Transforms, told as a run for each, from versions of its inputs to one of its table."""
+    uri = run.storage.uri("tables")
+    with ExitStack() as stack:
+        names = run.data.made
+        told = {
+            n: stack.enter_context(events.run(f"{run.name}.transform.{n}", outputs=[Dataset(uri=join(uri, n))])) for n in names
+        }
+        done = work()
+        for name, found in done.items():
+            inputs = [Dataset(uri=join(uri, n), version=str(v)) for n, v in tables_in(found.ref.facts.get("inputs", {}))]
+            told[name].complete(inputs=inputs, outputs=[_table(found.ref)], tags=_ids(found.ref.facts))
     return done
 
 

@@ -1,8 +1,10 @@
 """The experiment: all settings of one model's life, the same class for every job."""
 
-from dataclasses import field
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from raypipe.audit import Audit
+from raypipe.contract import Contract
 from raypipe.core.cluster import Cluster
 from raypipe.core.config import Name, VersionName, config
 from raypipe.core.errors import ConfigError
@@ -12,12 +14,13 @@ from raypipe.features import FeatureSet, FeatureSpec
 from raypipe.ingest import TableSpec
 from raypipe.joins import Joins
 from raypipe.models import Model
-from raypipe.prepare import Collection, Plan, Task, audit_problems, make_plan
+from raypipe.prepare import Collection, Declared, Plan, Task, audit_problems, make_plan
 from raypipe.registry import LineageEvents, Tracking
 from raypipe.score import Scoring
 from raypipe.serve import Serving
 from raypipe.split import Split
 from raypipe.train import Trainer
+from raypipe.transforms import Transform, order_of
 
 
 @config
@@ -31,15 +34,42 @@ class Core:
     allowed_targets: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class MadeTable:
+    """What a task knows of a table that a transform makes."""
+
+    contract: Contract
+
+
 @config
 class Data:
     """Tables by name.
 
     Attributes:
         tables: Where the rows of each table come from and what they must be.
+        transforms: Tables that are made of others; null takes one out that an earlier file put in.
     """
 
     tables: dict[Name, TableSpec]
+    transforms: dict[Name, Transform | None] = field(default_factory=dict)
+
+    @property
+    def made(self) -> dict[str, Transform]:
+        """The transforms that there are."""
+        return {name: transform for name, transform in self.transforms.items() if transform is not None}
+
+    def declared(self, used: Iterable[str]) -> dict[str, Declared]:
+        """Every table that a task can read, ingested or made.
+
+        Raises:
+            ConfigError: when a transform among those `used` does not say what its rows are, or they cannot be put in order.
+        """
+        order_of(self.made, self.tables)
+        silent = [name for name in dict.fromkeys(used) if name in self.made and self.made[name].contract is None]
+        if silent:
+            raise ConfigError([f"data.transforms.{name}.contract is missing: the task reads this table" for name in silent])
+        made = {name: MadeTable(contract=t.contract) for name, t in self.made.items() if t.contract is not None}
+        return {**self.tables, **made}
 
 
 @config
@@ -64,6 +94,17 @@ class Judged:
     """
 
     model: VersionName = "latest"
+
+
+@config
+class Replay:
+    """Whose quarantined rows the replay job looks at again.
+
+    Attributes:
+        table: One table of the experiment; null takes all.
+    """
+
+    table: Name | None = None
 
 
 @config
@@ -98,6 +139,7 @@ class Experiment:
         evaluate: What the evaluate job judges.
         deploy: What the deploy job deploys.
         scoring: What the score job scores.
+        replay: Which rows of the quarantine the replay job looks at.
         serving: Where endpoints listen.
         joins: How views are joined.
         gc: When prepared data that is no longer used goes.
@@ -122,6 +164,7 @@ class Experiment:
     evaluate: Judged = Judged()
     deploy: Deployment = Deployment()
     scoring: Scoring = Scoring()
+    replay: Replay = Replay()
     serving: Serving = Serving()
     joins: Joins = Joins()
     gc: Collection = Collection()
@@ -137,7 +180,8 @@ class Experiment:
         self.gate.deciding_metric(self.task.kind)
         wanted = {name: spec for name, spec in self.features.items() if spec is not None}
         features = FeatureSet(derive=self.task.derive, features=wanted)
-        plan = make_plan(self.task, self.split, features, self.data.tables, slices=self.evaluator.slices)
+        used = [self.task.events, *(view.table for view in self.task.views.values())]
+        plan = make_plan(self.task, self.split, features, self.data.declared(used), slices=self.evaluator.slices)
         problems = audit_problems(plan, self.audit)
         if problems:
             raise ConfigError(problems)

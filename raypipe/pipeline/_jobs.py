@@ -5,21 +5,21 @@ from raypipe.core.job import JobRecord
 from raypipe.evaluate import Evaluation, Promote
 from raypipe.pipeline import _live, _promote, _session
 from raypipe.pipeline._audit import audit
+from raypipe.pipeline._data import ingested_facts
 from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._judge import metrics_of
 from raypipe.pipeline._train import TrainedBundle
+from raypipe.pipeline._transforms import transform, transformed_facts
 from raypipe.registry import ModelVersion
 
 
 def run_ingest(run: Experiment, record: JobRecord) -> None:
-    """Bring every table of the experiment up to its source."""
+    """Bring every table of the experiment up to its source, and those that its transforms make up to them."""
     session = _session.open_session(run, record.settings)
-    done = _session.ingest(session)
-    record.finish(
-        tables={name: table.ref.version for name, table in done.items()},
-        rows={name: table.rows.to_dict() for name, table in done.items()},
-        reused={name: table.reused for name, table in done.items()},
-    )
+    record.finish(**ingested_facts(_session.ingest(session)))
+    made = transform(session)
+    if made:
+        record.finish(transforms=transformed_facts(made))
 
 
 def run_train(run: Experiment, record: JobRecord) -> None:

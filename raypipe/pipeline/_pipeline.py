@@ -11,6 +11,7 @@ from raypipe.pipeline._audit import audit
 from raypipe.pipeline._experiment import Experiment
 from raypipe.pipeline._judge import choose, metrics_of
 from raypipe.pipeline._session import Session
+from raypipe.pipeline._transforms import transform
 from raypipe.prepare import Prepared
 from raypipe.registry import ui_command
 from raypipe.serve import Deployed
@@ -22,7 +23,8 @@ def run_pipeline(run: Experiment, record: JobRecord) -> None:
     session = _session.open_session(run, record.settings, serving=True)
     run = session.run
     ingested = _session.ingest(session)
-    tables = {name: found.ref for name, found in ingested.items()}
+    made = transform(session)
+    tables = {name: found.ref for name, found in (*ingested.items(), *made.items())}
     prepared = _session.prepare_data(session, tables)
     audit(session, tables, prepared)
     candidates = run.all_candidates()

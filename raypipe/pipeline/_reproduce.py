@@ -15,7 +15,7 @@ from raypipe.core.cluster import Cluster
 from raypipe.core.config import build, config, to_settings
 from raypipe.core.console import say, table
 from raypipe.core.digest import digest_json
-from raypipe.core.errors import ConfigError, LineageError, NotReproduced, TableNotFound
+from raypipe.core.errors import ConfigError, LineageError, NotReproduced, StorageError, TableNotFound
 from raypipe.core.job import JobRecord
 from raypipe.core.storage import Storage, list_files, remove
 from raypipe.evaluate import Evaluation
@@ -148,8 +148,8 @@ def _whole(tables: Tables, name: str, version: int, recorded: RecordedRun, befor
     what = f"run {recorded.run_id}"
     try:
         ref = tables.open(name, version)
-    except TableNotFound as error:
-        problem = f"table {name}@{version} is not below this root ({error.known})"
+    except (StorageError, TableNotFound) as error:
+        problem = f"table {name}@{version} is not below this root, or no longer in its log"
         raise LineageError(what, problem, f"the run read it with storage.root={before.root}") from error
     there = {*list_files(ref.uri)}
     gone = [part.path for part in ref.parts if ref.part_uri(part) not in there]

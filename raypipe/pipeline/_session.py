@@ -8,10 +8,10 @@ from typing import Any
 from raypipe.core import cluster
 from raypipe.core.config import to_settings
 from raypipe.core.console import headline, say, table
-from raypipe.core.rows import RowCounts
 from raypipe.core.storage import join
 from raypipe.evaluate import METRICS, Evaluation
 from raypipe.ingest import Ingested
+from raypipe.pipeline._data import aside, show_ingested
 from raypipe.pipeline._events import ingest_told, train_told
 from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._judge import evaluate_bundle
@@ -109,11 +109,7 @@ def ingest(session: Session) -> dict[str, Ingested]:
         return done, reason, not changed
 
     done: dict[str, Ingested] = dict(session.steps.checked("ingest", work, engine=DATA).result)
-    rows = [
-        [found.ref.label, f"{found.rows.rows_in:,}", f"{found.rows.rows_out:,}", _aside(found.rows), found.reason]
-        for found in done.values()
-    ]
-    table("tables", ["table", "rows in", "rows out", "set aside", "why"], rows)
+    show_ingested(done)
     return done
 
 
@@ -213,14 +209,10 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _aside(rows: RowCounts) -> str:
-    return ", ".join(f"{num:,} {reason}" for reason, num in rows.set_aside.items()) or "0"
-
-
 def _show_prepared(prepared: Prepared) -> None:
     rows = [[split, f"{num:,}", *prepared.times.get(split, ("", ""))] for split, num in prepared.num_rows.items()]
     table("splits", ["split", "rows", "first prediction", "last prediction"], rows)
-    say(f"  {prepared.rows.rows_in:,} events, set aside: {_aside(prepared.rows)}")
+    say(f"  {prepared.rows.rows_in:,} events, set aside: {aside(prepared.rows)}")
     if prepared.unmatched:
         say("  nothing found in a view: " + ", ".join(f"{name} {num:,}" for name, num in prepared.unmatched.items()))
 

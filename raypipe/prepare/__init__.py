@@ -3,6 +3,7 @@
 from raypipe.prepare._audit import audit_prepared, audit_problems, audit_uri, find_audit
 from raypipe.prepare._cost import BOUNDS, Cost, FeatureCost, cost_of
 from raypipe.prepare._dataset import fit_dataset
+from raypipe.prepare._declared import Declared
 from raypipe.prepare._files import fit_files, transform_files
 from raypipe.prepare._gc import Collecting, Collection, collect
 from raypipe.prepare._join import enrich
@@ -14,10 +15,11 @@ from raypipe.prepare._task import Task
 from raypipe.prepare._training import FittedTraining, fit_transform_training
 from raypipe.prepare._transform import label_tensor
 from raypipe.prepare._use import mark_used
-from raypipe.prepare._user_code import digest_own_parts
+from raypipe.prepare._user_code import digest_modules, digest_own_parts
 from raypipe.prepare._views import placed_views
 
 __all__ = [
+    "Declared",
     "BOUNDS",
     "JOINED_AT",
     "JOINED_LABEL",
@@ -38,6 +40,7 @@ __all__ = [
     "audit_uri",
     "collect",
     "cost_of",
+    "digest_modules",
     "digest_own_parts",
     "enrich",
     "find_audit",

@@ -10,41 +10,37 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from raypipe.audit import (
-    NEVER,
+    AsOf,
     Audit,
+    Held,
     Label,
     LabelCounts,
     Measure,
     Report,
     Scan,
-    Usable,
     fitted_again,
     label_from,
+    look_up,
     looked_ahead,
-    usable_since,
 )
 from raypipe.core.config import to_settings
 from raypipe.core.digest import digest_json, digest_sources, environment
 from raypipe.core.fragments import map_fragments
-from raypipe.core.storage import arrow_filesystem, exists, join, path_of, read_json, write_json
+from raypipe.core.storage import exists, join, read_json, write_json
 from raypipe.expressions import compile_expression
 from raypipe.features import solve
-from raypipe.joins import FeatureView, read_columns, rows_schema, view_column
-from raypipe.prepare._derive import raw_columns, with_derived
+from raypipe.joins import FeatureView, rows_schema, view_column
+from raypipe.prepare._audit_parts import AuditPart, LabelPart, LookUpPart, UnlabelledPart
+from raypipe.prepare._derive import raw_columns
 from raypipe.prepare._fits import fit_joined
 from raypipe.prepare._folds import Folding
-from raypipe.prepare._join import UNLABELLED, label_of
+from raypipe.prepare._join import UNLABELLED
 from raypipe.prepare._joined import JOINED_AT, JOINED_LABEL, Joined
 from raypipe.prepare._plan import Plan
 from raypipe.prepare._prepared import Prepared
-from raypipe.prepare._transform import evenly
 from raypipe.split import SPLITS, TimeSplit, groups_of
 from raypipe.tables import TableRef
 
@@ -96,7 +92,10 @@ def audit_prepared(plan: Plan, tables: Mapping[str, TableRef], prepared: Prepare
         set_aside=dict(prepared.rows.set_aside),
         columns=scan.features,
         measures=tuple(measures),
-        skipped={**scan.skipped, **({} if views else {"look_ahead": "no view is joined as of the prediction time"})},
+        skipped={
+            **scan.skipped_after(measures),
+            **({} if views else {"look_ahead": "no view is joined as of the prediction time"}),
+        },
     )
     write_json(audit_uri(prepared, audit), report.to_dict())
     return report
@@ -105,110 +104,6 @@ def audit_prepared(plan: Plan, tables: Mapping[str, TableRef], prepared: Prepare
 def audit_problems(plan: Plan, audit: Audit) -> list[str]:
     """Settings of the audit that name columns which the task does not have."""
     return list(audit.problems(columns=_features(plan), known=[*plan.kept, *plan.task.derive]))
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuditedPart:
-    """What one part of a split gave: states of the checks, and rows of the sample of each view."""
-
-    states: tuple[Any, ...]
-    samples: Mapping[str, pa.Table]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuditPart:
-    """Worker: the joined rows of one part.
-
-    Attributes:
-        joined: The joined rows.
-        scan: What is looked at.
-        columns: Columns to read.
-        derive: Derived columns of the task.
-        samples: Columns of the sample of each view.
-        num_samples: Rows of each to take.
-    """
-
-    joined: Joined
-    scan: Scan
-    columns: tuple[str, ...]
-    derive: Mapping[str, str]
-    samples: Mapping[str, tuple[str, ...]]
-    num_samples: int
-
-    def __call__(self, work: tuple[str, str]) -> AuditedPart:
-        """Look at the part `work` = (split, stem)."""
-        split, stem = work
-        uri = self.joined.uri_of(split, stem)
-        rows = pq.read_table(path_of(uri), columns=list(self.columns), filesystem=arrow_filesystem(uri))
-        rows = with_derived(rows, self.derive, self.columns_of_checks)
-        checks = self.scan.checks
-        states = checks.merge([checks.look(chunk) for chunk in self.scan.chunks(rows, split)])
-        return AuditedPart(states=states, samples={name: self._sample(rows, name) for name in self.samples})
-
-    @property
-    def columns_of_checks(self) -> tuple[str, ...]:
-        """Columns that checks and samples read, derived ones among them."""
-        sampled = (column for columns in self.samples.values() for column in columns)
-        return tuple(dict.fromkeys((*self.scan.features, *self.scan.entity, *sampled)))
-
-    def _sample(self, rows: pa.Table, view: str) -> pa.Table:
-        """Rows for which the view gave something."""
-        columns = self.samples[view]
-        given = [pc.is_valid(rows.column(name)) for name in columns if name.startswith(view_column(view, ""))]
-        some = given[0]
-        for one in given[1:]:
-            some = pc.or_(some, one)
-        timed = rows.select([*columns, JOINED_AT]).filter(pc.and_(some, pc.is_valid(rows.column(JOINED_AT))))
-        return evenly(timed, self.num_samples)
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnlabelledPart:
-    """Worker: rows of one file of the events whose label is unknown.
-
-    Attributes:
-        plan: The checked task.
-        schema: Columns of the events to read.
-        scan: What is looked at: features that need no view.
-    """
-
-    plan: Plan
-    schema: pa.Schema
-    scan: Scan
-
-    def __call__(self, uri: str) -> tuple[Any, ...]:
-        """The states of the file at `uri`."""
-        needed = (*self.scan.features, *compile_expression(self.plan.task.label).columns)
-        rows = with_derived(read_columns(uri, self.schema), self.plan.task.derive, needed)
-        rows = rows.append_column(JOINED_LABEL, label_of(rows, self.plan))
-        checks = self.scan.checks
-        return checks.merge([checks.look(chunk) for chunk in self.scan.chunks(rows, None)])
-
-
-@dataclass(frozen=True, kw_only=True)
-class LookUpPart:
-    """Worker: when the values of a sample could first be used, by one file of the table of a view."""
-
-    sample: pa.Table
-    schema: pa.Schema
-    on: Mapping[str, str]
-    usable: Usable
-
-    def __call__(self, uri: str) -> NDArray[np.int64]:
-        """For each row of the sample, in microseconds."""
-        return usable_since(self.sample, read_columns(uri, self.schema), self.on, self.usable)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _LabelPart:
-    """Worker: the labels of one part of the training rows."""
-
-    joined: Joined
-
-    def __call__(self, stem: str) -> LabelCounts:
-        uri = self.joined.uri_of("train", stem)
-        rows = pq.read_table(path_of(uri), columns=[JOINED_LABEL], filesystem=arrow_filesystem(uri))
-        return LabelCounts.of(rows.column(JOINED_LABEL))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +137,7 @@ def _scan(plan: Plan, prepared: Prepared, audit: Audit) -> Scan:
 def _label(plan: Plan, joined: Joined) -> Label:
     if plan.task.kind != "regression":
         return Label(name=plan.task.name, kind=plan.task.kind, classes=joined.target.classes)
-    counts = list(map_fragments(_LabelPart(joined=joined), joined.files["train"], title="count labels"))
+    counts = list(map_fragments(LabelPart(joined=joined), joined.files["train"], title="count labels"))
     return label_from(LabelCounts.merge(counts), name=plan.task.name, kind="regression")
 
 
@@ -303,14 +198,17 @@ def _fitted_again(plan: Plan, prepared: Prepared) -> Measure:
 def _looked_ahead(name: str, view: FeatureView, table: TableRef, sample: pa.Table) -> Measure:
     if view.event_time is None:
         raise AssertionError(f"view {name} has no time to look ahead of")
-    work = LookUpPart(
-        sample=sample,
-        schema=rows_schema(view, table.schema),
-        on={**view.entity, **{view_column(name, column): column for column in view.columns}},
-        usable=Usable(event_time=view.event_time, lead_time=view.lead_time or timedelta(0), known_time=view.known_time),
+    as_of = AsOf(
+        entity=view.entity,
+        values={view_column(name, column): column for column in view.columns},
+        at=JOINED_AT,
+        event_time=view.event_time,
+        known_time=view.known_time,
+        lead_time=view.lead_time or timedelta(0),
+        ttl=view.ttl,
     )
+    work = LookUpPart(sample=sample, schema=rows_schema(view, table.schema), as_of=as_of)
     uris = [table.part_uri(part) for part in table.parts]
-    since = list(map_fragments(work, uris, title=f"look up view {name}"))
-    since_S = np.minimum.reduce([np.full(sample.num_rows, NEVER, np.int64), *since])
-    at_S = sample.column(JOINED_AT).cast(pa.int64()).to_numpy()
-    return looked_ahead(name, at_S, since_S)
+    nothing = look_up(sample, work.schema.empty_table(), as_of)
+    held = Held.merge([nothing, *map_fragments(work, uris, title=f"look up view {name}")])
+    return looked_ahead(name, held, view.ttl)

@@ -10,8 +10,8 @@ from raypipe.core.errors import FeatureError, LabelError, LeakyColumn
 from raypipe.core.naming import did_you_mean
 from raypipe.expressions import compile_expression
 from raypipe.features import FeatureSet
-from raypipe.ingest import TableSpec
 from raypipe.joins import view_column
+from raypipe.prepare._declared import Declared
 from raypipe.prepare._derive import derivations, raw_columns
 from raypipe.prepare._task import Task
 from raypipe.split import KFold, PredefinedSplit, Split, StratifiedSplit
@@ -26,7 +26,7 @@ class Available:
     column: Column
 
 
-def available_columns(task: Task, tables: Mapping[str, TableSpec]) -> dict[str, Available]:
+def available_columns(task: Task, tables: Mapping[str, Declared]) -> dict[str, Available]:
     """Every raw column that an event has after the joins. A column of a view may be null: a row may have no match.
 
     A column of an exact view that is known later than its row stays known later; an as-of view says by its event time
@@ -43,7 +43,7 @@ def available_columns(task: Task, tables: Mapping[str, TableSpec]) -> dict[str, 
     return out
 
 
-def unknown_tables(task: Task, tables: Mapping[str, TableSpec]) -> Iterator[str]:
+def unknown_tables(task: Task, tables: Mapping[str, Declared]) -> Iterator[str]:
     """Tables, and columns of views, that are not declared."""
     if task.events not in tables:
         yield f"task.events: no table {task.events!r} under data.tables{did_you_mean(task.events, list(tables))}"
@@ -57,7 +57,7 @@ def unknown_tables(task: Task, tables: Mapping[str, TableSpec]) -> Iterator[str]
                 yield f"task.views.{name}: table {view.table} has no column {column!r}{did_you_mean(column, known)}"
 
 
-def repeated_names(task: Task, tables: Mapping[str, TableSpec]) -> Iterator[str]:
+def repeated_names(task: Task, tables: Mapping[str, Declared]) -> Iterator[str]:
     """Columns that a derivation or a view would make a second time."""
     taken = dict.fromkeys(tables[task.events].contract.columns, f"in table {task.events}")
     made = [(name, f"task.derive.{name}") for name in task.derive]
@@ -100,7 +100,7 @@ def time_problems(task: Task, split: Split) -> Iterator[str]:
             yield f"task.prediction_time is missing: view {name} is joined as of it"
 
 
-def type_problems(task: Task, tables: Mapping[str, TableSpec], schema: pa.Schema) -> Iterator[str]:
+def type_problems(task: Task, tables: Mapping[str, Declared], schema: pa.Schema) -> Iterator[str]:
     """Values of the wrong type for what they are used for. `schema` holds raw and derived columns."""
     if task.prediction_time:
         found = compile_expression(task.prediction_time).type_in(schema)

@@ -14,7 +14,7 @@ from raypipe.features._protocols import Labels, Spec, State
 from raypipe.features._quantiles import MAX_EXACT_VALUES
 from raypipe.features._targets import TargetSums
 from raypipe.features._treatment import NumberState
-from raypipe.ingest._chunks import ROWS_PER_PART
+from raypipe.ingest import ROWS_PER_PART
 from raypipe.prepare._folds import Folding
 from raypipe.prepare._plan import Plan
 from raypipe.profiles import MAX_DISTINCT

@@ -13,9 +13,9 @@ from raypipe.contract import Column, Contract
 from raypipe.core.errors import ConfigError
 from raypipe.expressions import compile_expression
 from raypipe.features import FeatureSet
-from raypipe.ingest import TableSpec
 from raypipe.joins import view_column
 from raypipe.prepare import _checks as checks
+from raypipe.prepare._declared import Declared
 from raypipe.prepare._derive import derivations, raw_columns
 from raypipe.prepare._folds import check_labels
 from raypipe.prepare._task import Task
@@ -80,7 +80,7 @@ class Plan:
 
 
 def make_plan(
-    task: Task, split: Split, features: FeatureSet, tables: Mapping[str, TableSpec], *, slices: tuple[str, ...] = ()
+    task: Task, split: Split, features: FeatureSet, tables: Mapping[str, Declared], *, slices: tuple[str, ...] = ()
 ) -> Plan:
     """Check the task against the declared tables. `slices` are columns that evaluation breaks its numbers down by.
 
@@ -151,7 +151,7 @@ def _refuse(problems: list[str]) -> None:
         raise ConfigError(problems)
 
 
-def _reads(task: Task, tables: Mapping[str, TableSpec], event_columns: tuple[str, ...]) -> dict[str, pa.Schema]:
+def _reads(task: Task, tables: Mapping[str, Declared], event_columns: tuple[str, ...]) -> dict[str, pa.Schema]:
     columns = {task.events: list(event_columns)}
     for view in task.views.values():
         columns.setdefault(view.table, []).extend(view.table_columns)

@@ -7,7 +7,7 @@ that are there: nulls have a figure of their own. Two samples of n rows of one s
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,10 @@ _GROUPS = 10
 _LEAST_SHARE = 1e-4  # of an empty group, as is the custom: its logarithm stays finite
 _GUESS = 0.04  # an edge that the other side knows is taken over one that is so much nearer to a decile
 _MAX_BINS = 48
+_CROWDED, _CLEARER = 0.5, 0.7
 
 Value = str | int | bool
+Scale = Literal["even", "doubling"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +74,17 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class SideBySide:
-    """Shares of the values of two profiles in the same bins."""
+    """Shares of the values of two profiles in the same bins, which are even or each twice as wide as the one before."""
 
+    scale: Scale
     edge_E: NDArray[np.float64]
     before_B: NDArray[np.float64]
     after_B: NDArray[np.float64]
+
+    @property
+    def highest(self) -> float:
+        """The largest share of a bin."""
+        return float(max(self.before_B.max(), self.after_B.max()))
 
 
 def compare(before: ColumnProfile, after: ColumnProfile) -> Change:
@@ -104,22 +112,36 @@ def histogram_of(report: Report) -> Histogram | None:
     edge_E, num = _edges(report), sum(report.counts)
     below_E = np.append(0, np.cumsum(report.counts)) / num
     if isinstance(report, NumberProfile) and edge_E[-1] == report.max:  # the last bin holds its upper edge, too
-        edge_E[-1] = np.nextafter(edge_E[-1], np.inf)
+        with np.errstate(over="ignore"):  # of the largest float
+            edge_E[-1] = np.nextafter(edge_E[-1], np.inf)
     return Histogram(edge_E=edge_E, below_E=below_E, num=num)
 
 
 def side_by_side(before: Report, after: Report) -> SideBySide | None:
-    """The histograms of two reports in common bins; None where a side has none."""
+    """The histograms of two reports in common bins: even ones, or where most values would be in one of them, doubling ones.
+
+    None where a side has no histogram.
+    """
     old, new = histogram_of(before), histogram_of(after)
     if old is None or new is None:
         return None
     edges = [_edges(report) for report in (before, after)]  # type: ignore[arg-type]  # a report with a histogram
-    first, last = min(x_E[min(1, len(x_E) - 2)] for x_E in edges), max(x_E[-2] for x_E in edges)
+    first, last = float(min(x_E[min(1, len(x_E) - 2)] for x_E in edges)), float(max(x_E[-2] for x_E in edges))
     whole = all(bool((np.floor(x_E[:-1]) == x_E[:-1]).all()) for x_E in edges)
-    inner_E = even_edges(float(first), float(last), max_bins=_MAX_BINS, finest=0 if whole else FINEST)
+    even_E = even_edges(first, last, max_bins=_MAX_BINS, finest=0 if whole else FINEST)
+    found = _in_bins(old, new, even_E, "even")
+    positive_E = np.concatenate([x_E[x_E > 0] for x_E in edges])
+    if found.highest <= _CROWDED or min(old.edge_E[0], new.edge_E[0]) < 0 or not 0 < positive_E.min() < last:
+        return found
+    exponents = range(math.frexp(positive_E.min())[1] - 1, math.frexp(last)[1] + 1)
+    doubling = _in_bins(old, new, np.ldexp(1.0, np.array(exponents[-_MAX_BINS:])), "doubling")
+    return doubling if doubling.highest < _CLEARER * found.highest else found
+
+
+def _in_bins(old: Histogram, new: Histogram, inner_E: NDArray[np.float64], scale: Scale) -> SideBySide:
     low, end = min(old.edge_E[0], new.edge_E[0]), max(old.edge_E[-1], new.edge_E[-1])
     edge_E = np.concatenate([[low], inner_E[(inner_E > low) & (inner_E < end)], [end]])
-    return SideBySide(edge_E=edge_E, before_B=np.diff(old.below(edge_E)), after_B=np.diff(new.below(edge_E)))
+    return SideBySide(scale=scale, edge_E=edge_E, before_B=np.diff(old.below(edge_E)), after_B=np.diff(new.below(edge_E)))
 
 
 def _edges(report: NumberProfile | TimeProfile | ListProfile) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from raypipe.registry._lineage import Lineage
 from raypipe.registry._lineage_graph import Direction, Graph, Kind, Node, tree
-from raypipe.registry._lineage_nodes import source_nodes
+from raypipe.registry._lineage_nodes import source_nodes, tables_in
 from raypipe.registry._openlineage import Events, LineageEvents
 from raypipe.registry._openlineage_models import Dataset
 from raypipe.registry._provenance import (
@@ -50,6 +50,7 @@ __all__ = [
     "reopen_run",
     "source_nodes",
     "start_run",
+    "tables_in",
     "tracking_uri",
     "tree",
     "ui_command",

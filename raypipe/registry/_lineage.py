@@ -162,7 +162,7 @@ class Lineage:
             yield from (self._table(name, version) for name, version in nodes.tables_in(node.facts.get("tables", {})))
 
     def _of_run(self, node: Node) -> Iterable[Node]:
-        run = self._records.run(node.name)
+        run = self._records.whole_run(node.name)
         if run is None:
             return
         yield from nodes.origins(run)
@@ -170,8 +170,10 @@ class Lineage:
             yield self._prepared(run.tags["prepared"])
 
     def _of_prepared(self, node: Node) -> Iterable[Node]:
-        run = self._run_on(node.name)
-        if run is not None and (split := nodes.split(run, self._records.prepared(node.name))) is not None:
+        on = self._run_on(node.name)
+        run = None if on is None else self._records.whole_run(on.run_id)
+        split = None if run is None else nodes.split(run, self._records.prepared(node.name))
+        if split is not None:
             yield split
         yield from (self._table(name, version) for name, version in node.facts["tables"].items())
 
@@ -189,7 +191,7 @@ class Lineage:
 
     def _with_table(self, node: Node) -> Iterable[Node]:
         name, version = node.facts["table"], node.facts["version"]
-        yield from (self._table(n, c.version) for n, c in self._commits(TABLES) if (name, version) in _inputs(c))
+        yield from (self._table(n, c.version) for n, c in self._commits(TABLES) if (name, version) in self._inputs(n, c))
         folders = [
             f for f in self._records.prepared_digests() if self._records.prepared(f).get("tables", {}).get(name) == version
         ]
@@ -199,7 +201,11 @@ class Lineage:
         folders += [folder_of(one.tags["prepared"]) for one in found if "prepared" in one.tags]
         yield from (self._prepared(folder) for folder in dict.fromkeys(folders))
         yield from (self._model(one) for one in found if "prepared" not in one.tags)
-        yield from (nodes.predictions(n, c) for n, c in self._commits(PREDICTIONS) if (name, version) in _inputs(c))
+        yield from (
+            nodes.predictions(n, c)
+            for n, c in self._commits(PREDICTIONS)
+            if (name, version) in nodes.tables_in(c.facts.get("inputs", {}))
+        )
 
     def _with_prepared(self, node: Node) -> Iterable[Node]:
         runs = self._runs_on(node.name)
@@ -243,7 +249,7 @@ class Lineage:
         manifest, run = self._records.prepared(folder), self._run_on(folder)
         return nodes.prepared(folder, manifest, run)
 
-    def _runs_on(self, folder: str) -> list[RecordedRun]:
+    def _runs_on(self, folder: str) -> tuple[RecordedRun, ...]:
         return self._records.runs_with("prepared", f"{folder}%", operator="LIKE")
 
     def _run_on(self, folder: str) -> RecordedRun | None:
@@ -254,9 +260,17 @@ class Lineage:
             (name, commit) for name in self._records.names(folder) for commit in reversed(self._records.history(folder, name))
         ]
 
+    def _facts(self, name: str, commit: Commit) -> Mapping[str, Any]:
+        """The facts of a commit; of one that changed no rows, such as a restore, those of the rows that it shows."""
+        ref = None if commit.facts else self._records.ref(name, commit.version)
+        return commit.facts if ref is None else ref.facts
+
+    def _inputs(self, name: str, commit: Commit) -> list[tuple[str, int]]:
+        return nodes.tables_in(self._facts(name, commit).get("inputs", {}))
+
     def _contents(self) -> Iterable[_Content]:
         for name, commit in self._commits(TABLES):
-            for node in nodes.files(commit.facts):
+            for node in nodes.files(self._facts(name, commit)):
                 yield _Content(node, name, commit.version)
 
 
@@ -280,7 +294,3 @@ def _unknown_prediction(prediction_id: str, records: Records) -> tuple[str, str]
     at = datetime.fromtimestamp(digits_ms / 1000, UTC).isoformat(timespec="seconds")
     way_out = "the answer names its model: version=NAME@NUMBER, or save the answer and give answer=FILE"
     return f"was served at {at}, and answers are not stored", way_out
-
-
-def _inputs(commit: Commit) -> list[tuple[str, int]]:
-    return nodes.tables_in(commit.facts.get("inputs", {}))

@@ -78,8 +78,9 @@ def endpoints(found: "RecordedVersion") -> Iterator[Node]:
         if tag.startswith(ENDPOINT):
             facts = json.loads(value)
             until = f", replaced {facts['until']}" if "until" in facts else ""
-            says = f"{facts['url']}, {found.label} deployed {facts['since']}{until}"
-            yield Node(kind="endpoint", name=tag.removeprefix(ENDPOINT), says=says, facts=facts)
+            name = tag.removeprefix(ENDPOINT)
+            says = f"{facts['url']}, deployed {facts['since']}{until}"
+            yield Node(kind="endpoint", name=f"{name} <- {found.label}", says=says, facts={"endpoint": name, **facts})
 
 
 def run(found: "RecordedRun") -> Node:

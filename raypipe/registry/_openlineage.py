@@ -4,6 +4,7 @@ They are told by the way: a thread sends them, a job waits for it no longer than
 receiver that does not take one is named once and asked no more.
 """
 
+import importlib
 import os
 import queue
 import threading
@@ -139,6 +140,7 @@ class _Sender:
         self._settings, self._left_s = settings, settings.timeout_s
         self._waiting: queue.Queue[Event | threading.Event] = queue.Queue()
         self._given_up = False
+        importlib.import_module("openlineage.client.facet_v2")  # half a second, which is not the receiver's
         threading.Thread(target=self._work, name="raypipe-lineage-events", daemon=True).start()
 
     def send(self, event: Event) -> None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from raypipe.core.errors import LineageError, TableNotFound
+from raypipe.core.errors import LineageError, StorageError, TableNotFound
 from raypipe.core.storage import Storage, arrow_filesystem, exists, filesystem, join, path_of, read_json
 from raypipe.prepare import JOINED_MANIFEST, MANIFEST
 from raypipe.registry._registry import is_complete, typed
-from raypipe.registry._runs import RecordedRun, find_run, recorded
+from raypipe.registry._runs import RecordedRun, described, find_run, recorded
 from raypipe.registry._tracking import Tracking, open_existing
 from raypipe.tables import Commit, TableRef, Tables
 
@@ -58,7 +58,7 @@ class Records:
         self._tracking, self.storage = tracking, storage
         self.tables, self.predictions = Tables(storage), Tables(storage, PREDICTIONS)
         self.history = cache(self._history)
-        self.run = cache(self._run)
+        self.run, self.whole_run, self.runs_with = cache(self._run), cache(self._whole_run), cache(self._runs_with)
         self.ref = cache(self._ref)
         self.prepared = cache(self._prepared)
 
@@ -93,16 +93,6 @@ class Records:
                     found.append(RecordedVersion(typed(version), dict(version.tags), names))
         return tuple(sorted(found, key=lambda one: (one.version.name, one.version.version)))
 
-    def runs_with(self, tag: str, value: str, *, operator: Literal["=", "LIKE"] = "=") -> list[RecordedRun]:
-        """Runs that are not deleted with a tag of this value, but for reproductions; the oldest first."""
-        client = self._client_if_there
-        if client is None:
-            return []
-        experiments = [e.experiment_id for e in _pages(client.search_experiments) if not e.name.endswith(REPRODUCTIONS)]
-        query = f"tags.`{tag}` {operator} '{value}'"
-        runs = _pages(lambda query, **page: client.search_runs(experiments, query, **page), query)
-        return [recorded(client, run) for run in sorted(runs, key=lambda run: run.info.start_time)]
-
     def names(self, folder: str) -> tuple[str, ...]:
         """Tables under a folder of the root."""
         uri = self.storage.uri(folder)
@@ -125,15 +115,32 @@ class Records:
     def _history(self, folder: str, name: str) -> tuple[Commit, ...]:
         return (self.tables if folder == TABLES else self.predictions).history(name)
 
+    def _runs_with(self, tag: str, value: str, *, operator: Literal["=", "LIKE"] = "=") -> tuple[RecordedRun, ...]:
+        """Runs that are not deleted with a tag of this value, but for reproductions; the oldest first."""
+        client = self._client_if_there
+        if client is None:
+            return ()
+        experiments = [e.experiment_id for e in _pages(client.search_experiments) if not e.name.endswith(REPRODUCTIONS)]
+        query = f"tags.`{tag}` {operator} '{value}'"
+        runs = _pages(lambda query, **page: client.search_runs(experiments, query, **page), query)
+        return tuple(described(run) for run in sorted(runs, key=lambda run: run.info.start_time))
+
     def _run(self, run_id: str) -> RecordedRun | None:
+        client = self._client_if_there
+        run = find_run(client, run_id) if client is not None and run_id else None
+        return None if run is None else described(run)
+
+    def _whole_run(self, run_id: str) -> RecordedRun | None:
+        """With its documents."""
         client = self._client_if_there
         run = find_run(client, run_id) if client is not None and run_id else None
         return None if client is None or run is None else recorded(client, run)
 
     def _ref(self, name: str, version: int) -> TableRef | None:
+        """A version of a table; None when it is not below this root, or its log does not reach back to it."""
         try:
             return self.tables.open(name, version)
-        except TableNotFound:
+        except (StorageError, TableNotFound):
             return None
 
     def _prepared(self, folder: str) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,11 +75,9 @@ def find_run(client: "MlflowClient", run_id: str) -> "Run | None":
         return None
 
 
-def recorded(client: "MlflowClient", run: "Run") -> RecordedRun:
-    """`run` with the documents that it carries."""
+def described(run: "Run") -> RecordedRun:
+    """`run` without the documents that it carries."""
     info = run.info
-    documents = _documents(client, info.run_id)
-    provenance = documents.get(PROVENANCE)
     return RecordedRun(
         run_id=info.run_id,
         name=info.run_name or "",
@@ -87,8 +85,18 @@ def recorded(client: "MlflowClient", run: "Run") -> RecordedRun:
         started_utc=datetime.fromtimestamp(info.start_time / 1000, UTC).isoformat(timespec="seconds"),
         deleted=info.lifecycle_stage != "active",
         tags=dict(run.data.tags),
+    )
+
+
+def recorded(client: "MlflowClient", run: "Run") -> RecordedRun:
+    """`run` with the documents that it carries."""
+    run_id = run.info.run_id
+    documents = _documents(client, run_id)
+    provenance = documents.get(PROVENANCE)
+    return replace(
+        described(run),
         settings=documents.get(_SETTINGS, {}),
-        provenance=None if provenance is None else Provenance.from_dict(provenance, run_id=info.run_id),
+        provenance=None if provenance is None else Provenance.from_dict(provenance, run_id=run_id),
         evaluation=documents.get(_EVALUATION, {}),
     )
 

@@ -49,9 +49,9 @@ class ArrowReading:
         expected, first = pa.schema([self._schema.field(name) for name in wanted]).remove_metadata(), 0
         for found in self._read(wanted):
             table = pa.Table.from_batches([found]) if isinstance(found, pa.RecordBatch) else found
-            numbers = pa.array(np.arange(first, first + table.num_rows))
-            numbers = table.column(ROW) if ROW in table.column_names else numbers
-            yield self._as_expected(table, expected).append_column(ROW, numbers)
+            if ROW not in table.column_names:
+                table = table.append_column(ROW, pa.array(np.arange(first, first + table.num_rows)))
+            yield self._as_expected(table, expected)
             first += table.num_rows
 
     def _as_expected(self, table: pa.Table, expected: pa.Schema) -> pa.Table:
@@ -61,7 +61,7 @@ class ArrowReading:
             if (found := table.schema.field(field.name).type) != field.type:
                 problem = f"gives column {field.name} as {field.type}, then as {found}"
                 raise SourceError(self._uri, problem, "give all tables the same types")
-        return table.select(expected.names).replace_schema_metadata()
+        return table.select([*expected.names, ROW]).replace_schema_metadata()
 
 
 def checked_columns(uri: str, found: Sequence[str], columns: Sequence[str]) -> list[str]:

@@ -7,7 +7,6 @@ they can be set aside and counted. Blank lines are not rows.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -21,7 +20,7 @@ from pydantic import Field, model_validator
 from raypipe.core.config import config
 from raypipe.core.errors import SourceError
 from raypipe.sources._arrow import checked_columns
-from raypipe.sources._files import _digest, check_unchanged, repeated, scan_files, whole
+from raypipe.sources._files import check_unchanged, repeated, scan_files, whole
 from raypipe.sources._lines import Lines, count_lines
 from raypipe.sources._source import BROKEN, ROW, Fragment, Scan
 from raypipe.sources._text import (
@@ -99,15 +98,6 @@ class Csv:
             with readable(fragment, "CSV", self.encoding):
                 reading = CsvReading(self, fragment, stack.enter_context(open_bytes(fragment)))
             yield reading
-
-    def fragments(self) -> list[Fragment]:
-        """All fragments, hashed."""
-        return [replace(f, sha256=_digest(f.uri)) for f in self.scan({}).fragments]
-
-    def read(self, fragment: Fragment, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The tables of a fragment."""
-        with self.open(fragment) as reading:
-            yield from reading.tables(columns)
 
     def _may_cut(self) -> bool:
         return is_utf_8(self.encoding) and not self.newlines_in_quotes and self.row_number is None
@@ -234,8 +224,9 @@ class CsvReading:
         numbers = pa.array(row_N)
         if self._source.row_number in columns:
             table = table.append_column(self._source.row_number, pc.cast(numbers, pa.string()))
-        table, broken = without_bad_text(table.select(list(columns)), self._source.encoding)
-        return table.append_column(BROKEN, broken).append_column(ROW, numbers)
+        table = table.append_column(ROW, numbers).select([*columns, ROW])
+        table, broken = without_bad_text(table, self._source.encoding)
+        return table.append_column(BROKEN, broken)
 
     def _broken_rows(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The broken records before the next row; Arrow is ahead with finding them."""
@@ -243,7 +234,7 @@ class CsvReading:
         if rows:
             self._broken = {number: text for number, text in self._broken.items() if number not in rows}
             data = {name: pa.nulls(len(rows), pa.string()) for name in columns}
-            yield pa.table({**data, BROKEN: pa.array(rows.values(), pa.string()), ROW: pa.array(rows.keys(), pa.int64())})
+            yield pa.table({**data, ROW: pa.array(rows.keys(), pa.int64()), BROKEN: pa.array(rows.values(), pa.string())})
 
 
 def _numbers(first: int, num: int, broken: Mapping[int, str]) -> NDArray[np.int64]:

@@ -21,7 +21,9 @@ from raypipe.sources._arrow import ArrowReading, plain_schema
 from raypipe.sources._source import Fragment, Scan
 
 _BATCH_ROWS = 131_072
-_UNDERSTOOD = {"timestampNtz"}
+_UNDERSTOOD = {"timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "typeWidening", "typeWidening-preview"}
+_CHECKED = {"deletionVectors", "columnMapping", "variantType", "variantType-preview"}
+"""Features that a table may have without using them."""
 
 
 @config
@@ -69,14 +71,18 @@ class Delta:
     def _table(self) -> DeltaTable:
         try:
             table = DeltaTable(self.uri, version=self.version, storage_options=delta_options(self.uri))
+            has_vectors = any(batch.num_rows for batch in table.deletion_vectors())
         except (DeltaError, OSError) as error:
             problem = f"cannot be opened as a Delta table ({str(error).splitlines()[0][:200]})"
             raise SourceError(self.uri, problem, "correct the source's uri or version") from error
-        features = set(table.protocol().reader_features or ()) - _UNDERSTOOD
-        mapping = table.metadata().configuration.get("delta.columnMapping.mode", "none")
-        unknown = sorted(features if mapping == "none" else features | {f"columnMapping by {mapping}"})
+        unknown = set(table.protocol().reader_features or ()) - _UNDERSTOOD - _CHECKED
+        if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
+            unknown.add("columnMapping")
+        if has_vectors:
+            unknown.add("deletionVectors")
         if unknown:
-            raise SourceError(self.uri, f"uses {', '.join(unknown)}, which raypipe does not read", "rewrite it without")
+            way_out = "rewrite the table without (REORG TABLE ... APPLY (PURGE)), or read it with a PythonSource"
+            raise SourceError(self.uri, f"uses {', '.join(sorted(unknown))}, which raypipe does not read", way_out)
         return table
 
     def _files(self, table: DeltaTable) -> dict[str, Fragment]:

@@ -260,7 +260,7 @@ def _is_unchanged(file: File, entries: Mapping[str, Mapping[str, Any]]) -> bool:
 
 def _digest(fragment_uri: str) -> str:
     start, _, end = fragment_uri.removeprefix(file_of(fragment_uri)).removeprefix("#bytes=").partition("-")
-    fragment = Fragment(uri=fragment_uri, details={"range": [int(start), int(end)]} if end else {})
+    fragment = Fragment(uri=fragment_uri, identity="", details={"range": [int(start), int(end)]} if end else {})
     with open_file(fragment) as raw:
         file = HashingFile(raw, fragment)
         while file.read(_HASH_BYTES):

@@ -77,10 +77,13 @@ class LineFinder:
         """Look at the next whole lines."""
         data = np.frombuffer(text, np.uint8)
         ends = np.flatnonzero(data == ord("\n"))
+        if skipped := max(0, min(len(ends), self.skip_lines - self._num_lines)):
+            data, ends = data[ends[skipped - 1] + 1 :], ends[skipped:] - ends[skipped - 1] - 1
+            self._num_lines += skipped
         starts = np.concatenate([np.zeros(1, np.int64), ends + 1])[: len(ends)]
         blank = (data[starts] == ord("\n")) | ((data[starts] == ord("\r")) & (ends - starts == 1))
         line_N = self._num_lines + np.arange(1, len(ends) + 1)
-        begins = line_N[~self._in_quotes(data, starts) & ~blank & (line_N > self.skip_lines)]
+        begins = line_N[~self._in_quotes(data, starts) & ~blank]
         record_N = self.num_records + np.arange(len(begins))
         self._num_lines, self._num_found = self._num_lines + len(ends), self._num_found + len(begins)
         self._keep(record_N, begins - record_N)

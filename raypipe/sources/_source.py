@@ -25,10 +25,9 @@ class Fragment:
     """
 
     uri: str
-    identity: str = ""
+    identity: str
     num_bytes: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)
-    sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

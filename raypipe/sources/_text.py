@@ -194,9 +194,10 @@ class Opened:
 
 
 def without_bad_text(table: pa.Table, encoding: str) -> tuple[pa.Table, pa.Array]:
-    """`table` of text that was not checked, with nulls in the rows that hold other bytes, and what is wrong with those rows."""
+    """`table` with null texts in the rows where one is not UTF-8, which was not checked yet, and what is wrong with them."""
+    names = [field.name for field in table.schema if pa.types.is_string(field.type)]
     broken: dict[int, str] = {}
-    for name in table.column_names:
+    for name in names:
         try:
             table.column(name).validate(full=True)
         except pa.ArrowInvalid:
@@ -204,8 +205,11 @@ def without_bad_text(table: pa.Table, encoding: str) -> tuple[pa.Table, pa.Array
     if not broken:
         return table, pa.nulls(table.num_rows, pa.string())
     problems = pa.array([broken.get(i) for i in range(table.num_rows)], pa.string())
-    columns = [pc.if_else(pc.is_null(problems), table.column(name).cast(pa.binary()), None) for name in table.column_names]
-    return pa.table([column.cast(pa.string()) for column in columns], table.column_names), problems
+    for i, name in enumerate(table.column_names):
+        if name in names:
+            cells = pc.if_else(pc.is_null(problems), table.column(name).cast(pa.binary()), None)
+            table = table.set_column(i, name, cells.cast(pa.string()))
+    return table, problems
 
 
 def _bad_cells(cells: pa.ChunkedArray, name: str, encoding: str) -> dict[int, str]:

@@ -3,7 +3,7 @@
 from raypipe.split._hash import HashSplit
 from raypipe.split._kfold import KFold
 from raypipe.split._predefined import PredefinedSplit
-from raypipe.split._protocol import LABEL, SPLITS, Ask, FittedSplit, GroupedSplit, Split, fit_split, groups_of
+from raypipe.split._protocol import LABEL, SPLITS, Ask, FittedSplit, GroupedSplit, Split, fit_split, groups_of, is_stable
 from raypipe.split._stratified import StratifiedSplit
 from raypipe.split._time import TimeSplit
 
@@ -21,4 +21,5 @@ __all__ = [
     "TimeSplit",
     "fit_split",
     "groups_of",
+    "is_stable",
 ]

@@ -70,6 +70,11 @@ class KFold:
         """Whether the label must be one of classes."""
         return self.stratify == "label"
 
+    @property
+    def stable(self) -> bool:
+        """True unless it is stratified."""
+        return self.stratify is None
+
     def fit(self, ask: Ask, *, key: tuple[str, ...], at: str | None) -> Split:  # noqa: ARG002  # protocol
         """Itself, or when stratified the split that assigns rows, from two passes over class and key of all rows.
 

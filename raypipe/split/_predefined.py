@@ -70,6 +70,11 @@ class PredefinedSplit:
         """`together`."""
         return self.together
 
+    @property
+    def stable(self) -> bool:
+        """True."""
+        return True
+
     def fit(self, ask: Ask, *, key: tuple[str, ...], at: str | None) -> "PredefinedSplit":  # noqa: ARG002  # protocol
         """Itself, when the column holds nothing else or other values are set aside.
 

@@ -52,6 +52,10 @@ class FittedSplit(Protocol):
             InputError: when the rows cannot be split so.
         """
 
+    @property
+    def stable(self) -> bool:
+        """Whether a row keeps its split when other rows come or go."""
+
 
 @runtime_checkable
 class GroupedSplit(Protocol):
@@ -65,6 +69,11 @@ class GroupedSplit(Protocol):
 def fit_split(split: Split, ask: Ask, *, key: tuple[str, ...], at: str | None) -> Split:
     """The split that assigns rows: `split` itself unless it must know the rows first."""
     return split.fit(ask, key=key, at=at) if isinstance(split, FittedSplit) else split
+
+
+def is_stable(split: Split) -> bool:
+    """Whether a row keeps its split when other rows come or go: a split that looks at one row at a time does."""
+    return split.stable if isinstance(split, FittedSplit) else True
 
 
 def groups_of(split: Split) -> tuple[str, ...]:

@@ -62,6 +62,11 @@ class StratifiedSplit:
         """Whether the label must be one of classes."""
         return self.by is None
 
+    @property
+    def stable(self) -> bool:
+        """False: where a class is cut depends on all its rows."""
+        return False
+
     def fit(self, ask: Ask, *, key: tuple[str, ...], at: str | None) -> Split:  # noqa: ARG002  # protocol
         """The split that assigns rows, from two passes over class and key of all rows.
 

@@ -22,9 +22,9 @@ from typing import Any, Literal
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
-from raypipe.core.storage import Storage, arrow_filesystem, delta_options, exists, join, path_of
+from raypipe.core.storage import Storage, arrow_filesystem, exists, join, path_of
+from raypipe.tables._commit import open_delta
 from raypipe.tables._part import Part, write_part
 from raypipe.tables._store import Tables
 
@@ -181,12 +181,8 @@ class Quarantine:
         return [_read(file, None).slice(place, 1).to_pylist()[0] for file, place in chosen.select("file", "place").iter_rows()]
 
     def _committed(self) -> Callable[[str], bool]:
-        uri = self._tables.uri(self._table)
-        options = delta_options(uri)
-        if not DeltaTable.is_deltatable(uri, storage_options=options):
-            return lambda _: False
-        table = DeltaTable(uri, storage_options=options, without_files=True)
-        return lambda transaction: table.transaction_version(transaction) is not None
+        table = open_delta(self._tables.uri(self._table))
+        return lambda transaction: table is not None and table.transaction_version(transaction) is not None
 
 
 def rule_text(rule: str, column: str) -> str:

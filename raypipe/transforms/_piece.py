@@ -43,8 +43,6 @@ class Done:
         warned: Rows kept though they break a rule.
         latest: Largest value of the columns whose freshness counts.
         example: A row that was set aside, in words.
-        exploded: Rows more than came in, of batches that grew.
-        lost: Rows fewer, of batches that shrank.
     """
 
     schemas: tuple[pa.Schema, ...]
@@ -57,8 +55,6 @@ class Done:
     warned: Mapping[str, int]
     latest: Mapping[str, Any]
     example: str
-    exploded: int
-    lost: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +127,6 @@ class _Making:
     def add(self, num_in: int, rows: pa.Table) -> None:
         """What the transform gave for `num_in` rows of the first input."""
         self._counts.update(rows_in=num_in, rows_made=rows.num_rows)
-        self._counts.update(exploded=max(0, rows.num_rows - num_in), lost=max(0, num_in - rows.num_rows))
         good = rows if self._contract is None else self._checked(self._contract, rows)
         self._schemas += [] if good.schema in self._schemas else [good.schema]
         for start in range(0, good.num_rows, BATCH_ROWS):
@@ -162,7 +157,7 @@ class _Making:
             found.append(Found(**kind, location=location, payload=_json(shown), masked=personal))
             self._example = self._example or f"{_json(shown)}: {bad['reason']}"[:_EXAMPLE_LENGTH]
         self._aside.update(rule_text(one.rule, one.column) for one in found)
-        self._records.append(self._work.stamp.records(found, fragment=""))
+        self._records.append(self._work.stamp.records(found))
 
     def done(self) -> Done:
         """All of the piece."""
@@ -180,7 +175,8 @@ class _Making:
             warned=dict(self._warned),
             latest=self._latest,
             example=self._example,
-            **{name: self._counts[name] for name in ("rows_in", "rows_made", "exploded", "lost")},
+            rows_in=self._counts["rows_in"],
+            rows_made=self._counts["rows_made"],
         )
 
 

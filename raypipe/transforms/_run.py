@@ -1,4 +1,4 @@
-"""Transforms in the order in which they need each other: read versions, run pieces, check, commit; the same again does nothing."""
+"""Transforms, each after those that it needs: read versions, run pieces, check, commit; the same again does nothing."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -214,12 +214,12 @@ class _Run:
         aside: Counter[str] = Counter()
         for one in done:
             aside.update(one.aside)
-        lost = sum(one.lost for one in done)
+        more = sum(one.rows_made for one in done) - sum(one.rows_in for one in done)
         return TransformRows(
             rows_in={inner: ref.num_rows for inner, ref in self.inputs.items()},
             rows_out=sum(part.num_rows for one in done for part in one.parts),
-            exploded=sum(one.exploded for one in done),
-            lost={self.transform.changes: lost} if lost else {},
+            exploded=max(0, more),
+            lost={self.transform.changes: -more} if more < 0 else {},
             set_aside=dict(sorted(aside.items())),
         )
 

@@ -82,6 +82,10 @@ class _Checker:
         (kind,) = kinds
         if kind == "split":
             _check_modifiers(node)
+            lists = [[_last(item) for item in child.get("select_list", ())] for child in node["children"]]
+            moved = [column for column in sorted(self._by) if len({_place(found, column) for found in lists}) > 1]
+            if moved:
+                raise ValueError(f"{moved[0]} of by is in another place in the SELECTs of a {name}: {_PIECES}")
             if not (name == "UNION" and node["setop_all"]):
                 self._need_by(f"{name} without ALL", [_named(child.get("select_list", ())) for child in node["children"]])
         return kind
@@ -176,8 +180,8 @@ class _Checker:
 
 
 def _parse(sql: str) -> Node:
-    found = _memory().cursor().execute("select json_serialize_sql(?)", [sql]).fetchone()
-    tree = json.loads(found[0])
+    ((found,),) = _asked("select json_serialize_sql(?)", sql)
+    tree = json.loads(found)
     if tree["error"]:
         raise ValueError(f"expected one SELECT ({tree['error_message'].splitlines()[0]})")
     if len(tree["statements"]) != 1:
@@ -186,18 +190,20 @@ def _parse(sql: str) -> Node:
     return node
 
 
-@cache
-def _memory() -> Any:
+def _asked(query: str, *parameters: str) -> list[tuple[Any, ...]]:
+    """What DuckDB knows of SQL; it sees no row."""
     import duckdb
 
-    return duckdb.connect()  # asked about SQL only; it never sees a row
+    with duckdb.connect() as connection:
+        found: list[tuple[Any, ...]] = connection.execute(query, list(parameters)).fetchall()
+        return found
 
 
 @cache
 def _functions() -> tuple[frozenset[str], frozenset[str]]:
     """Names of aggregates, and of functions whose answer is not that of their arguments alone."""
     query = "select distinct function_name, function_type = 'aggregate', stability <> 'CONSISTENT' from duckdb_functions()"
-    rows = _memory().cursor().execute(query).fetchall()
+    rows = _asked(query)
     return frozenset(name for name, is_aggregate, _ in rows if is_aggregate), frozenset(
         name for name, _, other in rows if other
     )
@@ -249,6 +255,10 @@ def _equal_names(condition: Any) -> set[str]:
         left, right = _last(condition["left"]), _last(condition["right"])
         return {left} if left and left == right else set()
     return set()
+
+
+def _place(names: Sequence[str], name: str) -> int:
+    return names.index(name) if name in names else -1
 
 
 def _aliases(relation: Node) -> set[str]:

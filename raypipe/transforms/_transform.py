@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -10,6 +10,7 @@ from raypipe.contract import Contract, Finding
 from raypipe.tables import TableRef
 
 
+@runtime_checkable
 class Transform(Protocol):
     """Makes a table of others; a part of the configuration, and picklable."""
 
@@ -44,7 +45,7 @@ class TransformRows:
     Attributes:
         rows_in: Rows of each input.
         rows_out: Rows of the new table.
-        exploded: How many more came out of pieces of the first input than went in.
+        exploded: How many more than those of the first input were made.
         lost: How many fewer, by what became of them.
         set_aside: Rows in quarantine, by rule.
     """

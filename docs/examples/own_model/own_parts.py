@@ -4,7 +4,7 @@ Shapes: N rows, F numbers, K classes.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -33,27 +33,18 @@ class JsonLines:
     folder: str
 
     def scan(self, seen: Mapping[str, Any]) -> Scan:  # noqa: ARG002
-        """All files anew at each scan; runs in the driver."""
-        return Scan(takes="all", fragments=tuple(self.fragments()))
-
-    @contextmanager
-    def open(self, fragment: Fragment) -> Iterator[ArrowReading]:
-        """A file; runs on a worker."""
-        rows = [json.loads(line) for line in Path(fragment.uri).read_text(encoding="utf-8").splitlines()]
-        table = pa.Table.from_pylist(rows)
-        yield ArrowReading(fragment.uri, table.schema, lambda _: [table])
-
-    def fragments(self) -> list[Fragment]:
-        """One a file, in a stable order; runs in the driver."""
+        """Each file a fragment, all of them anew each time; runs in the driver."""
         paths = sorted(Path(self.folder).absolute().glob("*.jsonl"))
         if not paths:
             raise SourceError(self.folder, "holds no *.jsonl file", "correct the source's folder")
-        return [Fragment(uri=str(p), num_bytes=p.stat().st_size, sha256=digest_file(p), identity=digest_file(p)) for p in paths]
+        return Scan(takes="all", fragments=tuple(Fragment(uri=str(p), identity=digest_file(p)) for p in paths))
 
-    def read(self, fragment: Fragment, columns: Sequence[str]) -> Iterator[pa.Table]:
+    @contextmanager
+    def open(self, fragment: Fragment) -> Iterator[ArrowReading]:
         """All rows of a file; runs on a worker. The contract checks and casts them afterwards."""
         rows = [json.loads(line) for line in Path(fragment.uri).read_text(encoding="utf-8").splitlines()]
-        yield pa.table({name: pa.array([row.get(name) for row in rows]) for name in columns})
+        table = pa.Table.from_pylist(rows)
+        yield ArrowReading(fragment.uri, table.schema, lambda _: [table])
 
 
 @config
