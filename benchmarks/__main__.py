@@ -16,8 +16,16 @@ from benchmarks._features import Size, feature_benches
 from benchmarks._figure import PAGE, RESULTS, Figure
 from benchmarks._leak import leak
 from benchmarks._overhead import overhead
+from benchmarks.data_audit import data_audit
+from benchmarks.data_kills import data_kills
 
-BENCHES: dict[str, Callable[[], Sequence[Figure]]] = {"demo": demo, "leak": leak, "overhead": overhead}
+BENCHES: dict[str, Callable[[], Sequence[Figure]]] = {
+    "demo": demo,
+    "leak": leak,
+    "overhead": overhead,
+    "data_audit": data_audit,
+    "data_kills": data_kills,
+}
 
 
 def main() -> int:

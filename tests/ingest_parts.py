@@ -60,3 +60,19 @@ class Files:
     def num_kept(self) -> int:
         """Rows that are somewhere: in the table, or open in the quarantine."""
         return len(self.rows()) + sum(self.open().values())
+
+
+def family(folder: Path, **key: Any) -> dict[str, TableSpec]:
+    """Children with a parent each, and the table of parents after them."""
+    (folder / "parents.csv").write_text("p\nx\ny\n")
+    (folder / "children.csv").write_text("c,p\n1,x\n2,z\n3,\n4,y\n")
+    foreign = {"parent": {"columns": {"p": "p"}, "table": "parents", **key}}
+    contracts = {
+        "children": {"columns": {"c": "int64", "p": "string"}, "foreign_keys": foreign, "max_bad_share": 0.5},
+        "parents": {"columns": {"p": "string"}},
+    }
+    source = "raypipe.sources.Csv"
+    return {
+        name: build({"source": {"_target_": source, "uri": f"{folder}/{name}.csv"}, "contract": contract}, TableSpec)
+        for name, contract in contracts.items()
+    }

@@ -169,8 +169,8 @@ def measure(check: CheckName, value: float, *, column: str = "", noise: float = 
     ("settings", "found", "refused"),
     [
         ({}, report(), False),
-        ({}, report(measure("proxies", 0.95, column="a")), False),
-        ({}, report(measure("proxies", 0.951, column="a")), True),
+        ({}, report(measure("proxies", 0.9, column="a")), False),
+        ({}, report(measure("proxies", 0.901, column="a")), True),
         ({}, report(measure("proxies", 0.99, column="a", noise=0.99)), False),
         ({"max_auc": 0.999}, report(measure("proxies", 0.99, column="a")), False),
         ({"max_auc": 0.999}, report(measure("proxies", 0.99, column="a"), task="regression"), True),

@@ -161,6 +161,7 @@ def hostile() -> dict[str, Any]:
         "no type": pa.nulls(20_000),
         "größe <b>&\"'": rng.choice(np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e308, 5e-324]), 20_000),
         "lists": pa.array([[1, 2], None, [], [None]] * 5_000),
+        "dotted.name": np.arange(20_000) % 7,
         "structs": pa.array([{"a": 1}, None] * 10_000),
         "many": many[rng.integers(0, 10_000, 20_000)],
         "constant": np.ones(20_000),
@@ -210,6 +211,7 @@ def test_a_label_that_cannot_be_learned_is_refused_in_one_line(name: str, tmp_pa
     [
         ({"time": "shop"}, SourceError, "text that is no time"),
         ({"time": "rating"}, SourceError, "is double, not a time"),
+        ({"time": "ms"}, SourceError, "seconds since 1970, after the year 3900"),
         ({"time": "tt"}, ConfigError, "--time: no column 'tt'"),
         ({"split": "shop"}, SourceError, "holds east, north, south; names of splits are train"),
         ({"test_from": "2020-01-02"}, ConfigError, "name the column of the time"),
@@ -227,7 +229,7 @@ def test_what_does_not_fit_the_table_is_refused(
     asked: dict[str, Any], error: type[InputError], words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=words):
-        audited(tmp_path, clean(), **asked)
+        audited(tmp_path, {**clean(), "ms": np.arange(NUM_ROWS) + 1_600_000_000_000}, **asked)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import gzip
 import json
 import zipfile
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +81,17 @@ def test_typed_columns_are_described_as_well() -> None:
             "v": pa.array([[0.5, 1.0]] * 60, pa.list_(pa.float32(), 2)),
             "c": pa.array(["a", "b", "a"] * 20).dictionary_encode(),
             "empty": pa.nulls(60),
+            "price": pa.array([Decimal("1.25")] * 60),
+            "odd": pa.array([{"a": 1}] * 60),
         }
     )
     found = propose(table)
     types = {name: c["type"] if isinstance(c, dict) else c for name, c in found.contract["columns"].items()}
-    expected = ["float64", "int64", "timestamp", "string", "vector", "string", "string"]
+    expected = ["float64", "int64", "timestamp", "timestamp", "vector", "string", "string", "float64", "string"]
     assert types == dict(zip(table.column_names, expected, strict=True))
     assert found.contract["columns"]["x"]["clean"] == [{"null_if": ["NaN"]}]
-    assert "cast it in the source" in found.notes["naive"][0]
+    assert found.contract["columns"]["naive"]["zone"] == "UTC"
+    assert "cast it in the source" in found.notes["odd"][0]
     assert found.keys == (("n",),)
 
 

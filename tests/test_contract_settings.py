@@ -24,7 +24,7 @@ columns:
   id: int64
   tailnum: {type: string, regex: "N[0-9A-Z]+", min_length: 2, max_length: 6, severity: warn, pii: true, known: before,
     clean: [trim, {unicode: NFC}, {null_if: [NA, "-999"]}]}
-  temp: {type: float64, min: -50, max: 130, severity: fail, max_share: 0.5, 
+  temp: {type: float64, min: -50, max: 130, severity: fail, max_share: 0.5,
     clean: [{null_if: [-999]}, {outliers: {below: -60, above: 140, then: cap}},
       {outliers: {quantiles: [0.001, 0.999], then: null}}, {expression: "temp * 1.0"}]}
   tags: list<string>
@@ -105,12 +105,14 @@ BAD_COLUMNS: list[tuple[Any, str]] = [
     ({"type": "date", "min": "2000"}, 'write it such as "2013-01-01"'),
     ({"type": "date", "min": "2000-01-02", "max": "2000-01-01"}, "is larger than max"),
     ({"type": "float64", "min": "3"}, "min '3' does not fit a column of type float64"),
-    ({"type": "string", "min": 3}, "min and max are for numbers and times, not string"),
+    ({"type": "string", "min": 3}, "min and max are for int64 and float64, and for times, not string"),
     ({"type": "int64", "max_length": 3}, "are for texts and lists, not int64"),
     ({"type": "string", "min_length": 3, "max_length": 2}, "min_length 3 is larger than max_length 2"),
     ({"type": "int64", "max_share": 0.5}, "max_share has an effect with severity fail only"),
     ({"type": "int64", "optional": True, "nullable": False}, "an optional column is null where it is missing"),
     ({"type": "int64", "severity": "error"}, "Input should be 'quarantine', 'fail' or 'warn'"),
+    ({"type": "date", "zone": "UTC"}, "zone is for timestamp columns, not date"),
+    ({"type": "timestamp", "zone": "Europe/Paris"}, "Input should be 'UTC'"),
     ({"type": "list<float64>"}, "did you mean"),
 ]
 

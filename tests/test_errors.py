@@ -17,7 +17,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "StorageError": ("s3://b/x", "does not exist", "set storage.root"),
     "SourceError": ("a.csv", "the file is empty", "correct the source"),
     "SchemaMismatch": ("a.csv", ["b", "c"], ["bb"], {"b": "bb"}),
-    "ContractViolation": ("flights", ("3 of 100 rows are bad, allowed are 0.01",), 3, 100, "row 7: 'abc' is not a number"),
+    "ContractViolation": ("flights", ["max_bad_share: 3 of 100 rows break it"], 3, 100, "row 7: 'abc' is not a number"),
     "DuplicateKeys": ("planes", ["tailnum"], 2, "tailnum=N1"),
     "TableNotFound": ("flights", 7, "versions 0 to 3"),
     "LeakyColumn": ("delay", "dep_delay", "flights"),

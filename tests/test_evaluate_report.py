@@ -9,8 +9,10 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from raypipe.audit import Finding
 from raypipe.core.tensors import Target
 from raypipe.evaluate import (
+    AuditFacts,
     CandidateFacts,
     Evaluator,
     FeatureFacts,
@@ -30,6 +32,7 @@ from raypipe.evaluate import (
 from raypipe.pages import Html, figures_of, tag
 
 NASTY = ("<script>alert(1)</script>", 'Gentoo "$x_{ & co', "_hidden")
+FOUND = Finding(check="proxies", column="<b>price", severity="warn", text="AUC 0.9712 alone")
 EVALUATOR = Evaluator(num_resamples=20, min_slice_rows=5)
 CURVES = (
     TrainingCurve(
@@ -81,6 +84,7 @@ def facts_of(kind, **more):
             "tables": [TableFacts(name="flights", version=3, num_rows=336776, role="events")],
             "splits": [SplitFacts(name="train", num_rows=200, window="2013-01-01 to 2013-10-01", label_mean=0.24)],
             "set_aside": {"no label": 9430},
+            "audit": AuditFacts(num_columns=24, checks=["proxies"], findings=[FOUND]),
             "features": [FeatureFacts(name="distance", kind="number", columns=["distance"], detail="median 872")],
             "run": {"Run id": "c0ffee"},
             **more,
@@ -145,6 +149,9 @@ def test_the_page_tells_the_whole_story(kind):
         "2013-01-01 to 2013-10-01",
         "Set aside: 9,430 rows",
         "median 872",
+        "24 columns, checked before training for proxies",
+        "&lt;b&gt;price",
+        "AUC 0.9712 alone",
         "c0ffee",
         "3f9c2a7be01d4c55",
         "xgboost: auc while training",
@@ -167,7 +174,16 @@ def test_a_report_with_the_evaluation_alone_leaves_the_other_parts_out():
     evaluation = evaluate(rows_of("binary"), evaluator=EVALUATOR)
     text = render_report(ReportFacts(model="flights", evaluation=evaluation))
     assert "How good it is" in text
-    for absent in ("Candidates", "The data", "Features", "The run", "How it learned", "Against the champion", "verdict "):
+    for absent in (
+        "Candidates",
+        "The data",
+        "Features",
+        "Leakage audit",
+        "The run",
+        "How it learned",
+        "Against the champion",
+        "verdict ",
+    ):
         assert f"<h2>{absent}" not in text
     assert '<p class="verdict' not in text
 

@@ -132,9 +132,7 @@ def test_new_columns_are_ignored_or_join_the_table_and_are_remembered(files: Fil
 def test_new_columns_are_refused_when_asked_and_missing_ones_always(files: Files) -> None:
     files.ingest()
     files.write("2.csv", "a,b,c\n3,3,x\n")
-    with pytest.raises(
-        SourceError, match=r"2.csv: has 1 column\(s\) that are not declared: c; declare them, or set data.tables.t"
-    ):
+    with pytest.raises(SourceError, match=r"2.csv: has 1 column\(s\) that are not declared: c; .*data.tables.t"):
         files.ingest(drift="refuse")
     files.write("2.csv", "a,bb\n3,3\n")
     with pytest.raises(SchemaMismatch, match=r"missing: b.*bb is perhaps the renamed b"):
@@ -174,11 +172,10 @@ def test_an_ingest_that_saw_another_state_of_the_source_is_refused_not_mixed(fil
     slow = plan_intakes({"t": files.spec()}, tables)["t"]
     files.write("3.csv", "a,b\n4,4\n")
     files.ingest()
-    with pytest.raises(StorageError, match="another writer .* at the same time"):
-        assert slow.base is not None
-        tables.commit(
-            "t", [], slow.contract.schema, mode="append", transaction=slow.transaction, facts={}, after=slow.base.version
-        )
+    assert slow.base is not None
+    late: dict[str, Any] = {"mode": "append", "transaction": slow.transaction, "facts": {}, "after": slow.base.version}
+    with pytest.raises(StorageError, match=r"another writer .* at the same time"):
+        tables.commit("t", [], slow.contract.schema, **late)
     assert files.rows() == {1: 1, 2: 2, 3: 3, 4: 4}
 
 
@@ -191,7 +188,7 @@ class Snapshot:
 
     path: str
 
-    def scan(self, seen: Any) -> Scan:
+    def scan(self, seen: Any) -> Scan:  # noqa: ARG002
         stamp = str(Path(self.path).stat().st_mtime_ns)
         return Scan(takes="all", fragments=(Fragment(uri="snapshot", identity=stamp.zfill(64)),), state={})
 

@@ -149,6 +149,11 @@ def test_a_feature_known_only_later_stops_the_run_by_name(settings: tuple[str, .
 
 def test_without_the_guard_the_same_feature_looks_far_too_good(settings: tuple[str, ...], ingested: Mapping[str, Any]) -> None:
     leaky = (*settings, LEAK, "task.leak_guard=false", "name=leaky")
+    code, refused = run("train", *leaky)
+    assert (code, refused["error"]["type"]) == (2, "LeakFound")
+    for check in ("known_later", "proxies"):
+        assert f"{check}: dep_delay" in refused["error"]["message"]
+    leaky = (*leaky, "audit.known_later=warn", "audit.proxies=warn")
     assert run("train", *leaky)[0] == 0
     _, judged = run("evaluate", *leaky)
     assert judged["metrics"]["test"]["roc_auc"] > 0.9

@@ -134,18 +134,25 @@ def test_a_receiver_gets_the_same_events_with_the_key_of_the_environment(monkeyp
     check(complete)
 
 
-def test_a_run_that_raises_tells_its_error_and_raises_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "state", "message"),
+    [
+        (SourceError("/x.csv", "is empty"), "FAIL", "SourceError: /x.csv: is empty"),
+        (KeyboardInterrupt(), "ABORT", "KeyboardInterrupt: "),
+    ],
+)
+def test_a_run_that_raises_tells_its_error_and_raises_it(error, state, message, tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     events = LineageEvents(events=f"file://{path}").open()
-    with pytest.raises(SourceError, match="is empty"), events.run("late.ingest.flights", outputs=[TABLE]):
-        raise SourceError("/x.csv", "is empty")
-    start, failed = events_in(path)
-    check(failed)
-    assert (start["eventType"], failed["eventType"]) == ("START", "FAIL")
-    error = failed["run"]["facets"]["errorMessage"]
-    assert error["message"] == "SourceError: /x.csv: is empty"
-    assert "Traceback" in error["stackTrace"]
-    assert failed["outputs"][0]["name"] == "/data/tables/flights"
+    with pytest.raises(type(error)), events.run("late.ingest.flights", outputs=[TABLE]):
+        raise error
+    start, ended = events_in(path)
+    check(ended)
+    assert (start["eventType"], ended["eventType"]) == ("START", state)
+    facet = ended["run"]["facets"]["errorMessage"]
+    assert facet["message"] == message
+    assert "Traceback" in facet["stackTrace"]
+    assert ended["outputs"][0]["name"] == "/data/tables/flights"
 
 
 def test_without_a_setting_nothing_is_started_or_written() -> None:

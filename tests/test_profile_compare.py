@@ -123,7 +123,7 @@ def test_values_that_are_not_listed_give_the_smallest_index_that_they_allow() ->
     ids = [[f"{side}{i}" for i in range(3000)] for side in "ab"]
     assert compare(*(profile(values, "string") for values in ids)).psi == pytest.approx(0.0, abs=1e-6)
     common = [["x"] * 1500 + values[:1500] for values in ids]
-    assert compare(profile(ids[0], "string"), profile(common[1], "string")).psi == pytest.approx(0.0, abs=0.8)
+    assert compare(profile(ids[0], "string"), profile(common[1], "string")).psi > 1
     assert compare(*(profile(values, "string") for values in (common[0], ids[1]))).new_values == ()
 
 

@@ -254,6 +254,7 @@ def test_a_file_of_an_installed_package_is_found_without_importing_it() -> None:
     [
         pytest.param({"delimiter": ";;"}, id="long delimiter"),
         pytest.param({"delimiter": ""}, id="no delimiter"),
+        pytest.param({"delimiter": "\n"}, id="line end as delimiter"),
         pytest.param({"delimiter": "ä"}, id="delimiter that is no ASCII"),
         pytest.param({"quote": ","}, id="quote as delimiter"),
         pytest.param({"skip_lines": -1}, id="negative lines"),

@@ -2,8 +2,10 @@
 
 import base64
 import json
+import os
 import string
 import struct
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +18,8 @@ from pydantic import ValidationError
 from pyiceberg.catalog import Catalog, load_catalog
 from source_rows import one_line, read
 
-from raypipe.core.errors import SourceError
-from raypipe.sources import Delta, Iceberg
+from raypipe.core.errors import ConfigError, SourceError
+from raypipe.sources import Delta, Iceberg, Postgres
 
 BASE85 = string.digits + string.ascii_uppercase + string.ascii_lowercase + "!#$%&()*+-;<=>?@^_`{|}~"
 Z85 = string.digits + string.ascii_lowercase + string.ascii_uppercase + ".-:+=^!/*?&<>()[]{}@%$#"
@@ -226,3 +228,35 @@ def test_an_iceberg_table_that_is_not_there_is_one_line(
 def test_settings_of_a_catalog_hold_no_secrets(properties: Mapping[str, str]) -> None:
     with pytest.raises(ValidationError, match="holds a secret: set it in the environment"):
         Iceberg(table="a.b", properties=properties)
+
+
+def test_an_iceberg_table_on_s3_is_read_with_the_credentials_of_the_environment(s3: str, tmp_path: Path) -> None:
+    properties = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db", "warehouse": f"{s3}/lake"}
+    endpoint = {"s3.endpoint": os.environ["AWS_ENDPOINT_URL"], "s3.region": os.environ["AWS_REGION"]}
+    catalog = load_catalog("lake", **properties, **endpoint)
+    catalog.create_namespace("shop")
+    catalog.create_table("shop.sales", schema=rows(1).schema).append(rows(1, 2))
+    found = read(Iceberg(table="shop.sales", catalog="lake", properties=properties))
+    assert [row["x"] for row in found.rows] == [1, 2]
+    assert found.scan.fragments[0].uri.startswith(f"{s3}/lake/")
+
+
+@pytest.mark.parametrize(
+    ("source", "package", "words"),
+    [
+        (Iceberg(table="a.b"), "pyiceberg.catalog", r"needs the package pyiceberg.* pip install 'raypipe\[iceberg\]'"),
+        (
+            Postgres(table="t", key="id", database="d"),
+            "adbc_driver_postgresql",
+            r"needs the package adbc-driver-postgresql.* pip install 'raypipe\[postgres\]'",
+        ),
+    ],
+    ids=["iceberg", "postgres"],
+)
+def test_a_missing_extra_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, source: Iceberg | Postgres, package: str, words: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    with pytest.raises(ConfigError, match=words) as caught:
+        source.scan({})
+    one_line(caught.value)

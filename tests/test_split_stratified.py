@@ -128,6 +128,17 @@ def test_few_hashes_leave_a_worker_and_a_bad_guess_costs_a_pass_only(monkeypatch
     assert 2 < len(answers) < 6
 
 
+@given(st.integers(2, 12), st.integers(0, 15), st.integers(0, 15), st.integers(0, 99))
+def test_wherever_a_rank_is_looked_for_first_it_is_found(num: int, low: int, length: int, seed: int) -> None:
+    strata, rows = _strata.Strata(columns=(LABEL,), key=("id",), seed=seed, cuts={}), labelled(["a"] * num)
+    wanted = [_strata._Rank("1:a", rank, num) for rank in range(1, num)]
+    window = (low << 60, min(2**64 - 1, low + length << 60))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_strata._Rank, "window", lambda _: window)
+        found = strata._select(pieces_of(rows, 5), wanted)
+    assert [found[one] for one in wanted] == sorted(points(rows, ("id",), seed=seed).tolist())[1:]
+
+
 def test_columns_may_be_the_classes_and_null_is_one_of_them() -> None:
     rng = np.random.default_rng(1)
     place = pa.array(rng.integers(0, 3, 300), mask=rng.random(300) < 0.3)

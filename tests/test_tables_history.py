@@ -25,7 +25,8 @@ def writer(request: pytest.FixtureRequest, storage: Storage, tmp_path: Path) -> 
     return Writer(Storage(root=f"{request.getfixturevalue('s3')}/{tmp_path.name}"))
 
 
-def test_the_history_says_when_who_what_and_how_many_rows(writer: Writer) -> None:
+def test_the_history_says_when_who_what_and_how_many_rows(storage: Storage) -> None:
+    writer = Writer(storage)
     began = dt.datetime.now(dt.UTC) - HOUR / 3600
     writer.commit("ingest-1", (1, 2), (3,), rows={"in": 3})
     writer.commit("ingest-2", (4,), mode="append", remove=["part-ingest-1-0.parquet"], digest="d2")
@@ -55,7 +56,8 @@ def test_commits_of_other_writers_are_told_too(storage: Storage) -> None:
     assert writer.tables.open("t", 0).facts["label"] == "a"
 
 
-def test_a_version_is_found_by_number_tag_and_time(writer: Writer) -> None:
+def test_a_version_is_found_by_number_tag_and_time(storage: Storage) -> None:
+    writer = Writer(storage)
     for i, label in enumerate("abc"):
         writer.commit(label, (i,))
     tables = writer.tables

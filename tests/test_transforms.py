@@ -15,7 +15,7 @@ from raypipe.core.errors import ConfigError, ContractViolation, DuplicateKeys, R
 from raypipe.core.storage import Storage
 from raypipe.tables import Quarantine, TableRef, Tables, write_part
 from raypipe.transforms import PythonTransform, Sql, Transform, Transformed, order_of, run_transforms
-from raypipe.transforms import _run as internals
+from raypipe.transforms import _inputs as inputs
 
 SALES = pa.schema([("id", pa.int64()), ("x", pa.float64()), ("shop", pa.string()), ("tags", pa.list_(pa.string()))])
 SHOPS = pa.schema([("shop", pa.string()), ("city", pa.string())])
@@ -91,7 +91,7 @@ ANSWERS: list[tuple[str, tuple[str, ...], Mapping[str, Any]]] = [
 def test_the_rows_are_those_of_the_whole_tables(
     text: str, by: tuple[str, ...], counts: Mapping[str, Any], store: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(internals, "num_partitions", lambda _: 3)
+    monkeypatch.setattr(inputs, "num_partitions", lambda _: 3)
     found = made(store, sql(text, by))
     assert rows(found.ref) == oracle(store, text)
     told = {"exploded": 0, "set_aside": {}, **counts}
@@ -101,7 +101,7 @@ def test_the_rows_are_those_of_the_whole_tables(
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_users_function_gets_all_rows_of_a_key_together(store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(internals, "num_partitions", lambda _: 4)
+    monkeypatch.setattr(inputs, "num_partitions", lambda _: 4)
     commit(store, "sales", "b", sales(1, 20), sales(1, 30))
     done = run(store, doubled=python("doubled"), least=python("first_of_each", input="doubled", by=["id"]))
     assert rows(done["least"].ref) == sorted([(i, i / 2) for i in range(1, 30)], key=str)
@@ -160,6 +160,18 @@ def test_rows_that_break_the_contract_are_set_aside_and_counted(store: Storage) 
     commit(store, "sales", "b", sales(11, 51))
     again = made(store, sql("select id, x, shop from sales where id > 10", contract=CONTRACT))
     assert (again.rows["out"], quarantine.counts()["open"]) == (30, {"max of x": 10})
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_a_contract_warns_of_and_cleans_is_counted(store: Storage) -> None:
+    x = {"type": "float64", "max": 10, "severity": "warn"}
+    shop = {"type": "string", "clean": [{"null_if": ["a"]}]}
+    found = made(store, sql("select x, shop from sales", contract={"columns": {"x": x, "shop": shop}}))
+    assert (found.rows["out"], found.ref.facts["warned"], found.ref.facts["cleaned"]) == (
+        60,
+        {"max of x": 20},
+        {"null_if of shop": 18},
+    )
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -241,7 +253,7 @@ def test_a_part_that_is_gone_is_named(store: Storage) -> None:
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_an_input_that_is_too_large_to_be_whole_is_refused(store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(internals, "_WHOLE_BYTES", 10)
+    monkeypatch.setattr(inputs, "_WHOLE_BYTES", 10)
     with pytest.raises(ConfigError, match=r"inputs.shops: shops@0 holds .* too many for each task .*join by"):
         made(store, sql("select city from sales join shops using (shop)"))
 
@@ -265,6 +277,8 @@ REFUSED = [
     ("select * replace (a as k) from t", ("k",), "k is a column of by"),
     ("select sum(a) over (partition by a) from t", ("k",), "a window leaves out k of by"),
     ("select distinct a from t", ("k",), "DISTINCT leaves out k of by"),
+    ("select distinct * exclude (k) from t", ("k",), "DISTINCT leaves out k of by"),
+    ("select distinct u.* from t left join u using (k)", ("k",), "DISTINCT leaves out k of by"),
     ("select * from t join u on t.a = u.a", ("k",), "a join of tables that are split leaves out k"),
     ("select * from t, u", ("k",), "a join of tables that are split leaves out k"),
     ("select * from t join u on t.k = u.k or true", ("k",), "a join of tables that are split leaves out k"),

@@ -2,7 +2,7 @@
 
 from raypipe.audit._check import Check, Checks, Chunk
 from raypipe.audit._command import run_audit
-from raypipe.audit._label import Label, LabelCounts, label_from
+from raypipe.audit._label import MAX_CLASSES, Label, LabelCounts, label_from
 from raypipe.audit._look_ahead import AsOf, Held, look_up, looked_ahead
 from raypipe.audit._page import findings_table, render
 from raypipe.audit._policy import Audit, Finding, Pass, Refuse
@@ -14,6 +14,7 @@ from raypipe.audit._statistics import fitted_again
 __all__ = [
     "CHECKS",
     "AsOf",
+    "MAX_CLASSES",
     "Audit",
     "Check",
     "CheckName",

@@ -22,6 +22,7 @@ NAMES: Mapping[str, str] = {
 """What the values of a split column mean, in lower case."""
 AT = "__at"
 INSTANT = pa.timestamp("us")
+_LAST_S = 61_000_000_000
 
 
 class Assignment(Protocol):
@@ -103,7 +104,10 @@ def instants_of(cells: pa.ChunkedArray, *, uri: str, name: str) -> pa.ChunkedArr
     if pt.is_timestamp(cells.type):
         return cells.cast(pa.timestamp("us", cells.type.tz), safe=False).cast(INSTANT)
     if pt.is_integer(cells.type):
-        return cells.cast(pa.timestamp("s")).cast(INSTANT)
+        if (pc.max(cells).as_py() or 0) > _LAST_S or (pc.min(cells).as_py() or 0) < -_LAST_S:
+            problem = f"column {name} holds whole numbers, which are seconds since 1970, after the year 3900"
+            raise SourceError(uri, problem, "convert them to timestamps")
+        return cells.cast(pa.int64()).cast(pa.timestamp("s")).cast(INSTANT)
     if not (pt.is_date(cells.type) or pt.is_string(cells.type) or pt.is_large_string(cells.type)):
         raise SourceError(uri, f"column {name} is {cells.type}, not a time", "name a column of timestamps with --time")
     for target in (INSTANT, pa.timestamp("us", "UTC")):

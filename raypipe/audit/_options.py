@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--drop", metavar="COLUMN", help="columns that no model would see", **several)
     add("--later", metavar="COLUMN", help="columns that are known only later than the prediction", **several)
     add("--joined-at", metavar="COLUMN", help="columns that say from when the joined values of a row are", **several)
-    add("--max-auc", type=float, metavar="BOUND", help="most that one column may tell alone, also as a rank correlation (0.95)")
+    add("--max-auc", type=float, metavar="BOUND", help="most that one column may tell alone (0.9; rank correlation 0.95)")
     add("--max-null-auc", type=float, metavar="BOUND", help="most that the nulls of a column may tell (0.9)")
     add("--max-duplicates", type=float, metavar="SHARE", help="most rows of another split that may be in train (0.01)")
     add("--max-entity-overlap", type=float, metavar="SHARE", help="most rows whose entity may be in train (0)")

@@ -91,7 +91,7 @@ class Audit:
     look_ahead: Severity = "fail"
     max_entity_overlap: Share = 0.0
     max_duplicates: Share = 0.01
-    max_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.95
+    max_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.9
     max_correlation: Share = 0.95
     max_null_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.9
     gap: Duration = timedelta(0)

@@ -30,7 +30,7 @@ from raypipe.core.tensors import TargetKind
 T = TypeVar("T")
 U = TypeVar("U")
 UNLABELLED, NO_SPLIT = "the label is unknown", "no split"
-_TOGETHER = 8
+_TOGETHER = 3
 _EPOCH = datetime(1970, 1, 1)  # instants here have no zone
 
 

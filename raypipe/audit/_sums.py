@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-MAX_CELLS = 1 << 18
-"""Numbers that a table holds at most: 2 MiB; of a binary label, with four folds, 32,768 values."""
+MAX_CELLS = 1 << 17
+"""Numbers that a table holds at most: 1 MiB; of a binary label, with four folds, 16,384 values."""
 
 
 @dataclass(frozen=True, kw_only=True)

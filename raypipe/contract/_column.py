@@ -4,7 +4,7 @@ import math
 import re
 from datetime import UTC, date, datetime
 from itertools import takewhile
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import pyarrow as pa
 from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
@@ -46,6 +46,8 @@ class Column:
             the key, are set aside in any case.
         max_share: For ``fail``: the share of rows up to which the job goes on.
         pii: Personal: its values are masked in reasons, reports, quarantine and logs.
+        zone: ``UTC`` reads timestamps that come without a zone as of UTC; without it they are no values. For times of other
+            clocks, which are not clear once a year, make instants in the source.
         optional: May be missing in a source; its values are null then.
     """
 
@@ -62,6 +64,7 @@ class Column:
     severity: Severity = "quarantine"
     max_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     pii: bool = False
+    zone: Literal["UTC"] | None = None
     optional: bool = False
 
     @model_validator(mode="after")
@@ -74,6 +77,8 @@ class Column:
                 raise ValueError(f"regex is for string columns, not {self.type}")
             if problem := pattern_problem(self.regex):
                 raise ValueError(f"regex {self.regex!r} is not a pattern of RE2: {problem}")
+        if self.zone is not None and self.type != "timestamp":
+            raise ValueError(f"zone is for timestamp columns, not {self.type}")
         if self.max_share and self.severity != "fail":
             raise ValueError("max_share has an effect with severity fail only")
         if self.optional and not self.nullable:
@@ -83,9 +88,7 @@ class Column:
 
     def _check_bounds(self) -> None:
         if self.type not in (*_NUMBERS, *_TIMES) and (self.min is not None or self.max is not None):
-            raise ValueError(
-                f"min and max are for numbers and times, not {self.type}; a text or list has min_length and max_length"
-            )
+            raise ValueError(f"min and max are for int64 and float64, and for times, not {self.type}")
         low, high = _bound(self.type, "min", self.min), _bound(self.type, "max", self.max)
         if low is not None and high is not None and low > high:  # type: ignore[operator]  # of one type
             raise ValueError(f"min {_plain(self.min)} is larger than max {_plain(self.max)}")

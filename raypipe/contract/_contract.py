@@ -236,12 +236,12 @@ class Contract:
         )
 
     def with_added(self, fields: pa.Schema) -> "Contract":
-        """The contract with nullable columns for those `fields` that it lacks.
+        """The contract with nullable and optional columns for those `fields` that it lacks.
 
         Raises:
             ConfigError: for a type that no column can have.
         """
-        new = {field.name: Column.of(field) for field in fields if field.name not in self.columns}
+        new = {field.name: replace(Column.of(field), optional=True) for field in fields if field.name not in self.columns}
         return replace(self, columns={**self.columns, **new}) if new else self
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pyarrow.types as pt
 from raypipe.contract._cleaning import WHITESPACE
 from raypipe.contract._patterns import fitting
 from raypipe.contract._rules import NAIVE_TIMESTAMP, ColumnType
-from raypipe.contract._values import is_text, values_of
+from raypipe.contract._values import in_utc, is_text, values_of
 from raypipe.core.kinds import kind_of
 
 _NULL_WORDS = ("NA", "N/A", "n/a", "null", "NULL", "None", "nan", "NaN", "-", "?", "#N/A", "")
@@ -99,7 +99,15 @@ def _describe(draft: _Draft, values: pa.Array) -> bool:
 def _typed(draft: _Draft, cells: pa.Array) -> pa.Array:
     if is_text(cells.type):
         return _typed_text(draft, cells)
+    if pt.is_decimal(cells.type):
+        draft.settings["type"] = "float64"
+        draft.notes.append(f"found {cells.type}: the nearest float64 is taken")
+        return values_of(cells, "float64")
     kind = kind_of(cells.type)
+    if pt.is_timestamp(cells.type) and cells.type.tz is None:
+        draft.settings |= {"type": "timestamp", "zone": "UTC"}
+        draft.notes.append("times without a zone, taken to be of UTC: make sure")
+        return values_of(in_utc(cells), "timestamp")
     if kind is None or kind == "duration":
         draft.settings["type"] = "string"
         draft.notes.append(f"found {cells.type}, which a contract has no type for: cast it in the source")
@@ -126,7 +134,7 @@ def _typed_text(draft: _Draft, cells: pa.Array) -> pa.Array:
     draft.settings["type"] = kind
     if kind == "string":
         if len(cells) > cells.null_count and pc.all(fitting(cells, NAIVE_TIMESTAMP + "?")).as_py():
-            draft.notes.append("times without a zone: a timestamp needs one, such as 2013-01-01T10:00:00Z")
+            draft.notes.append("times without a zone: if they are of UTC, say {type: timestamp, zone: UTC}")
         return cells
     if bad := values.null_count - cells.null_count:
         draft.notes.append(f"{bad:,} of {len(cells):,} cells are no {kind}")

@@ -17,7 +17,7 @@ def explain(rule: Rule, column: Column, cell: object, *, naive: bool = False) ->
         naive: For `type`: whether the text is a time that lacks only its zone.
     """
     if rule == "null":
-        return "is null or missing"
+        return "is null"
     found = HIDDEN if column.pii else shown(_readable(cell))
     if rule == "type":
         return not_of_type(column.type, found, naive=naive)

@@ -22,6 +22,7 @@ from raypipe.contract._rules import (
     FIRST_INSTANT,
     LAST_DATE,
     LAST_INSTANT,
+    LOCAL_TIMESTAMP,
     NAIVE_TIMESTAMP,
     TEXT_GRAMMAR,
     Rule,
@@ -32,7 +33,7 @@ Reader = Callable[[object], object]
 Breaks = Callable[[object], bool]
 _TIMESTAMP = re.compile(TEXT_GRAMMAR["timestamp"])
 _DATE = re.compile(TEXT_GRAMMAR["date"])
-_NAIVE = re.compile(NAIVE_TIMESTAMP)
+_NAIVE, _LOCAL = re.compile(NAIVE_TIMESTAMP), re.compile(LOCAL_TIMESTAMP)
 _AN_OUTLIER = object()
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _TIMES: Mapping[str, tuple[int, int]] = MappingProxyType(
@@ -85,7 +86,7 @@ class RecordColumn:
             column=column,
             nullable=nullable,
             key=key,
-            read=_READERS[column.type] if column.type in _READERS else list_reader(column.type),
+            read=_in_utc if column.zone else _READERS.get(column.type) or list_reader(column.type),
             before=tuple(clean for step in early if (clean := _of_cells(step, column))),
             after=() if column.type == "string" else value_steps(column, early),
             rules=() if column.severity == "warn" else _rules(column),
@@ -143,7 +144,7 @@ class RecordColumn:
         if value is None:
             if self.nullable or (self.column.severity == "warn" and not self.key):
                 return None
-            raise Refused(self.name, "null", explain("null", self.column, None))
+            raise Refused(self.name, "null", "is null or missing")
         for rule, breaks in self.rules:
             if breaks(value):
                 raise Refused(self.name, rule, explain(rule, self.column, value))
@@ -254,6 +255,10 @@ def _timestamp(cell: object) -> object:
         if not FIRST_INSTANT <= at <= LAST_INSTANT:
             raise ValueError
     return at
+
+
+def _in_utc(cell: object) -> object:
+    return _timestamp(f"{cell}Z" if type(cell) is str and _LOCAL.fullmatch(cell) else cell)
 
 
 def _date(cell: object) -> object:

@@ -23,6 +23,7 @@ HIDDEN = "***"
 _CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
 _DAY = r"[1-9][0-9]{3}-[01][0-9]-[0-3][0-9]"
 NAIVE_TIMESTAMP = rf"{_DAY}([T ]{_CLOCK})?"
+LOCAL_TIMESTAMP = rf"{_DAY}[T ]{_CLOCK}"
 TEXT_GRAMMAR: Mapping[str, str] = MappingProxyType(
     {
         "int64": r"-?[0-9]+",

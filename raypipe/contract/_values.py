@@ -15,7 +15,15 @@ import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from raypipe.contract._lists import is_list, lists_in, lists_of
-from raypipe.contract._rules import FIRST_DATE, FIRST_INSTANT, LAST_DATE, LAST_INSTANT, TEXT_GRAMMAR, ColumnType
+from raypipe.contract._rules import (
+    FIRST_DATE,
+    FIRST_INSTANT,
+    LAST_DATE,
+    LAST_INSTANT,
+    LOCAL_TIMESTAMP,
+    TEXT_GRAMMAR,
+    ColumnType,
+)
 from raypipe.core.kinds import ARROW, LISTS
 
 _SHORTEST_INSTANT = len("2013-01-01T10:00Z")
@@ -33,11 +41,23 @@ def values_of(cells: pa.Array, kind: ColumnType) -> pa.Array:
         if kind == "string":
             return cells if cells.type == pa.string() else _cast_each(cells, pa.string())
         return lists_in(cells, kind) if kind in LISTS else in_range(_parsed(_plain_text(cells), kind))
+    if pt.is_decimal(cells.type) and kind == "float64":  # the nearest, as of the same number in text
+        return in_range(_parsed(cells.cast(pa.string()), kind))
     if not _convertible(cells.type, kind):
         return pa.nulls(len(cells), ARROW[kind])
     if kind in LISTS and not pt.is_null(cells.type):
         return lists_of(cells, kind)
     return in_range(_cast_each(cells, ARROW[kind]))
+
+
+def in_utc(cells: pa.Array) -> pa.Array:
+    """Times without a zone as instants of UTC; other cells as they are."""
+    if pt.is_timestamp(cells.type) and cells.type.tz is None:
+        return cells.cast(pa.timestamp(cells.type.unit, "UTC"))
+    if not is_text(cells.type):
+        return cells
+    is_local = pc.match_substring_regex(cells, f"^(?:{LOCAL_TIMESTAMP})$")
+    return pc.if_else(is_local, pc.binary_join_element_wise(cells, pa.scalar("Z", cells.type), ""), cells)
 
 
 def is_text(found: pa.DataType) -> bool:
@@ -144,7 +164,7 @@ def _convertible(found: pa.DataType, kind: ColumnType) -> bool:
     return bool(
         {
             "string": is_text(found),
-            "int64": number,
+            "int64": number or pt.is_decimal(found),
             "float64": number,
             "bool": pt.is_boolean(found),
             "timestamp": pt.is_timestamp(found) and found.tz is not None,

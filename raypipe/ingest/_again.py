@@ -28,6 +28,7 @@ NOT_READABLE = "unreadable"
 """Rule of a row whose values were masked and whose source is not what it was."""
 
 _LINE = "line"
+_INT64 = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +147,11 @@ def rows_of_payloads(payloads: Sequence[Mapping[str, Any]], contract: Contract) 
 
 def _cells(values: Sequence[Any]) -> pa.Array:
     kinds = {type(value) for value in values if value is not None}
-    if len(kinds) == 1 or kinds == {int, float}:
-        return pa.array([float(v) if v is not None and len(kinds) > 1 else v for v in values])
+    fits = all(abs(value) <= _INT64 for value in values if isinstance(value, int))
+    if kinds == {int, float}:
+        return pa.array([None if value is None else float(value) for value in values])
+    if len(kinds) == 1 and fits:
+        return pa.array(values)
     texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
     return pa.array(texts, pa.string())
 

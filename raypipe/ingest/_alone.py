@@ -9,7 +9,6 @@ import pyarrow as pa
 import yaml
 
 from raypipe.contract import TableProposal, propose
-from raypipe.core import compose
 from raypipe.core.config import build, config
 from raypipe.core.errors import ConfigError
 from raypipe.core.naming import did_you_mean
@@ -170,6 +169,8 @@ def _rows(chunk: pa.Table) -> pa.Table:
 def _tables(asked: Asked) -> tuple[dict[str, Any], Sequence[str]]:
     if not asked.overrides:
         raise ConfigError(["give a file, folder or URI, or an experiment: experiment=NAME (--help says more)"])
+    from raypipe.core import compose  # here: workers import this package, and need no Hydra
+
     plain = compose.to_plain(compose.compose("ingest", asked.overrides, conf_dir=asked.conf_dir))
     tables = (plain.get("data") or {}).get("tables") or {}
     if not tables:

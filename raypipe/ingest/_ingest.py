@@ -126,7 +126,7 @@ def _facts(found: Taken, findings: tuple[Finding, ...]) -> dict[str, Any]:
     latest = latest_of_both(_read_latest(before), found.totals.latest)
     return {
         "digest": digest_json([before.get("digest", "") if intake.mode == "append" else "", intake.rules, found.content]),
-        "rules": intake.rules,
+        "rules": intake.rules if intake.mode == "overwrite" else before["rules"],  # the oldest that rows were taken by
         "contract": found.contract.to_dict(),
         "rows": found.rows.to_dict(),
         "withdrew": intake.withdrew,

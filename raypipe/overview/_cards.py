@@ -213,9 +213,9 @@ def _values(it: Card) -> Html:
         return tag("p", "No value is frequent enough to be listed." if it.shown.distinct else "No values.", class_="muted")
     known = set(listed[:_SHOWN_VALUES])
     more = [value for side in counts[:-1] for value in list(side)[:_SHOWN_VALUES] if value not in known][: _SHOWN_VALUES // 2]
-    of_both = list(zip(counts, (side.rows for side in sides), strict=True))
+    of_both = list(zip(counts, sides, strict=True))
     rows = [
-        row(tag("bdi", value_of(value), class_="cell"), *(_share_cell(side.get(value), num) for side, num in of_both))
+        row(tag("bdi", value_of(value), class_="cell"), *(_share_cell(found.get(value), side) for found, side in of_both))
         for value in [*listed[:_SHOWN_VALUES], *more]
     ]
     heads = ("Most frequent", *it.versions) if len(sides) > 1 else ("Most frequent", "")
@@ -228,10 +228,13 @@ def _counts(side: ColumnOverview) -> dict[Value, int]:
     return dict(values.top) if isinstance(values, ValueProfile) else {}
 
 
-def _share_cell(count: int | None, rows: int) -> Html:
-    if count is None or not rows:
-        return tag("span", DASH, class_="muted")
-    return join(tag("span", f"{count:,} · {percent(count / rows)}", class_="line"), meter(count / rows))
+def _share_cell(count: int | None, side: ColumnOverview) -> Html:
+    if count is None:
+        values = _report(side)
+        is_whole = not isinstance(values, ValueProfile) or not values.other
+        return tag("span", "0" if is_whole else "not listed", class_="muted")
+    share = count / side.rows
+    return join(tag("span", f"{count:,} · {percent(share)}", class_="line"), meter(share))
 
 
 def _left(side: ColumnOverview, counts: dict[Value, int]) -> str:

@@ -79,10 +79,8 @@ def _tile(name: str, value: int, was: int | None, *, first: str) -> Html:
 
 def _moved(cards: Sequence[Card]) -> Html:
     moved = [it for it in cards if _has_moved(it)]
-    rest = len(cards) - len(moved)
-    about = f"{len(moved)} of {len(cards)} columns moved." + (
-        f" The other {rest} are much as they were." if moved and rest else ""
-    )
+    others = ", the others are much as they were" if 0 < len(moved) < len(cards) else ""
+    about = f"{len(moved)} of {len(cards)} columns moved{others}."
     heads = ("Column", "PSI", "", "Nulls", "Mean, in deviations", "Values")
     numbers = frozenset({1, 3, 4})
     rows = [_moved_row(it, numbers) for it in moved]

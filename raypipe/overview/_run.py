@@ -57,7 +57,8 @@ def run_profile(run: ProfileRun, record: JobRecord) -> None:
     tables = Tables(run.storage)
     now = tables.select(run.table, run.version)
     before = None if run.against is None else tables.select(now.name, run.against)
-    masked = masked_columns(run.mask, [now] if before is None else [now, before])
+    latest = tables.open(now.name)  # its contract may know of personal data that an older one did not
+    masked = masked_columns(run.mask, [now, latest] if before is None else [now, latest, before])
     run.ray.start()
     headline(f"profile of {now.label}" + (f" against {before.label}" if before is not None else ""))
     seen = _look(tables, now, masked, run.samples)

@@ -65,10 +65,11 @@ class Data:
             ConfigError: when a transform among those `used` does not say what its rows are, or they cannot be put in order.
         """
         order_of(self.made, self.tables)
-        silent = [name for name in dict.fromkeys(used) if name in self.made and self.made[name].contract is None]
+        silent = [name for name in dict.fromkeys(used) if name in self.made and self.made[name].recipe.contract is None]
         if silent:
             raise ConfigError([f"data.transforms.{name}.contract is missing: the task reads this table" for name in silent])
-        made = {name: MadeTable(contract=t.contract) for name, t in self.made.items() if t.contract is not None}
+        contracts = {name: transform.recipe.contract for name, transform in self.made.items()}
+        made = {name: MadeTable(contract=contract) for name, contract in contracts.items() if contract is not None}
         return {**self.tables, **made}
 
 

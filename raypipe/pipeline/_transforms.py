@@ -45,6 +45,8 @@ def transformed_facts(done: Mapping[str, Transformed]) -> dict[str, Any]:
         "tables": {name: found.ref.version for name, found in done.items()},
         "rows": {name: dict(found.rows) for name, found in done.items()},
         "reused": {name: found.reused for name, found in done.items()},
+        "warned": {name: found.ref.facts["warned"] for name, found in done.items() if found.ref.facts["warned"]},
+        "cleaned": {name: found.ref.facts["cleaned"] for name, found in done.items() if found.ref.facts["cleaned"]},
         "findings": {name: [f.message for f in found.findings] for name, found in done.items() if found.findings},
     }
 
@@ -61,3 +63,5 @@ def _show(done: Mapping[str, Transformed]) -> None:
     for name, found in done.items():
         for finding in found.findings:
             say(f"  {name}: {finding.rule}: {finding.message}")
+        for rule, num in found.ref.facts["warned"].items():
+            say(f"  {name}: {num:,} rows break {rule} and stay")

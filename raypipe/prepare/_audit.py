@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from raypipe.audit import (
+    MAX_CLASSES,
     AsOf,
     Audit,
     Held,
@@ -45,7 +46,7 @@ from raypipe.split import SPLITS, TimeSplit, groups_of
 from raypipe.tables import TableRef
 
 _CODE = ("audit", "core", "expressions", "features", "joins", "prepare", "split")
-_TOGETHER = 8
+_TOGETHER = 3
 
 
 def audit_uri(prepared: Prepared, audit: Audit) -> str:
@@ -136,7 +137,7 @@ def _scan(plan: Plan, prepared: Prepared, audit: Audit) -> Scan:
 
 def _label(plan: Plan, joined: Joined) -> Label:
     if plan.task.kind != "regression":
-        return Label(name=plan.task.name, kind=plan.task.kind, classes=joined.target.classes)
+        return Label(name=plan.task.name, kind=plan.task.kind, classes=joined.target.classes[:MAX_CLASSES])
     counts = list(map_fragments(LabelPart(joined=joined), joined.files["train"], title="count labels"))
     return label_from(LabelCounts.merge(counts), name=plan.task.name, kind="regression")
 

@@ -211,7 +211,7 @@ def _psi_of_values(before: ValueProfile, after: ValueProfile) -> float | None:
 
 def _unlisted(side: ValueProfile) -> int:
     """At most so often does a value occur that is not in `top`."""
-    return min(side.other, (min(count for _, count in side.top) if side.top else side.other) + side.error)
+    return min(side.other, min((count for _, count in side.top), default=0) + side.error)
 
 
 def _psi(before_G: NDArray[np.float64], after_G: NDArray[np.float64]) -> float | None:

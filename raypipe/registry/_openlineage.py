@@ -85,13 +85,14 @@ class Events:
 
     @contextmanager
     def run(self, job: str, *, inputs: Sequence[Dataset] = (), outputs: Sequence[Dataset] = ()) -> Iterator[ToldRun]:
-        """A run of `job`: START now, COMPLETE when the block ends, FAIL with the error when it raises."""
+        """A run of `job`: START now, COMPLETE when the block ends, FAIL with the error when it raises, ABORT when it
+        is interrupted."""
         told = ToldRun(run_id=str(uuid.uuid4()), inputs=tuple(inputs), outputs=tuple(outputs))
         self._tell("START", job, told)
         try:
             yield told
         except BaseException as error:
-            self._tell("FAIL", job, told, error)
+            self._tell("FAIL" if isinstance(error, Exception) else "ABORT", job, told, error)
             raise
         else:
             self._tell("COMPLETE", job, told)

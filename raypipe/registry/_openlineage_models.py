@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from openlineage.client.event_v2 import InputDataset, OutputDataset, RunEvent
 
 _PRODUCER = f"https://pypi.org/project/raypipe/{__version__}"
-State = Literal["START", "COMPLETE", "FAIL"]
+State = Literal["START", "COMPLETE", "FAIL", "ABORT"]
 
 
 @dataclass(frozen=True, kw_only=True)

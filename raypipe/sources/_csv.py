@@ -37,8 +37,8 @@ from raypipe.sources._text import (
 
 _BLOCK_BYTES = 16 << 20
 _HEAD_BYTES = 1 << 20
-Character = Annotated[str, Field(pattern=r"^[\x00-\x7f]$")]
-"""One ASCII character."""
+Character = Annotated[str, Field(pattern=r"^[\x00-\x09\x0b\x0c\x0e-\x7f]$")]
+"""One ASCII character, no line end."""
 
 
 @config

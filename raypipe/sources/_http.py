@@ -51,7 +51,7 @@ class HttpApi:
 
     url: Annotated[str, Field(pattern=r"^https?://[^/]")]
     records: str = ""
-    parameters: Mapping[str, str | int] = Field(default_factory=dict)
+    parameters: dict[str, str | int] = Field(default_factory=dict)
     paging: Paging = Field(default_factory=OnePage)
     token_env: str | None = None
     since: str | None = None

@@ -39,12 +39,12 @@ class Iceberg:
 
     table: str
     catalog: str = "default"
-    properties: Mapping[str, str] = Field(default_factory=dict)
+    properties: dict[str, str] = Field(default_factory=dict)
     snapshot: int | None = None
 
     @field_validator("properties")
     @classmethod
-    def _no_secrets(cls, properties: Mapping[str, str]) -> Mapping[str, str]:
+    def _no_secrets(cls, properties: dict[str, str]) -> dict[str, str]:
         for name, value in properties.items():
             if any(word in name.lower() for word in _SECRET) or urlsplit(value).password:
                 raise ValueError(f"{name} holds a secret: set it in the environment as PYICEBERG_CATALOG__NAME__...")

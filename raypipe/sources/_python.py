@@ -37,7 +37,7 @@ class PythonSource:
     """
 
     function: FunctionPath
-    arguments: Mapping[str, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
+    arguments: dict[str, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
     parts: FunctionPath | None = None
 
     def scan(self, seen: Mapping[str, Any]) -> Scan:

@@ -41,6 +41,7 @@ class Done:
         aside: Rows set aside, by rule.
         broken: Rows by rule that they break, also those that another rule refused first.
         warned: Rows kept though they break a rule.
+        cleaned: Cells that the contract's cleaning changed, by step.
         latest: Largest value of the columns whose freshness counts.
         example: A row that was set aside, in words.
     """
@@ -53,6 +54,7 @@ class Done:
     aside: Mapping[str, int]
     broken: Mapping[str, int]
     warned: Mapping[str, int]
+    cleaned: Mapping[str, int]
     latest: Mapping[str, Any]
     example: str
 
@@ -113,7 +115,7 @@ class _Making:
 
     def __init__(self, work: Work, piece: Piece) -> None:
         self._work, self._piece = work, piece
-        self._contract = work.transform.contract
+        self._contract = work.transform.recipe.contract
         self._parts: list[Part] = []
         self._records: list[pa.Table] = []
         self._schemas: list[pa.Schema] = []
@@ -121,6 +123,7 @@ class _Making:
         self._aside: Counter[str] = Counter()
         self._broken: Counter[str] = Counter()
         self._warned: Counter[str] = Counter()
+        self._cleaned: Counter[str] = Counter()
         self._latest: dict[str, Any] = {}
         self._example = ""
 
@@ -137,6 +140,7 @@ class _Making:
         checked = contract.check(rows)
         self._broken.update(checked.broken)
         self._warned.update(checked.warned)
+        self._cleaned.update({step: cleaned.cells for step, cleaned in checked.cleaned.items()})
         if checked.bad.num_rows:
             self._set_aside(contract, rows, checked)
         for name in contract.latest_of:
@@ -173,6 +177,7 @@ class _Making:
             aside=dict(self._aside),
             broken=dict(self._broken),
             warned=dict(self._warned),
+            cleaned=dict(self._cleaned),
             latest=self._latest,
             example=self._example,
             rows_in=self._counts["rows_in"],

@@ -1,6 +1,7 @@
 """The user's own function of a table as a transform."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import pyarrow as pa
 from pydantic import field_validator
@@ -11,6 +12,7 @@ from raypipe.core.errors import ConfigError
 from raypipe.core.functions import FunctionPath, import_function
 from raypipe.transforms._contract import check_contract
 from raypipe.transforms._sql import TableName
+from raypipe.transforms._transform import Recipe
 from raypipe.transforms._typed import typed
 
 _ROWS = "rows"
@@ -38,19 +40,11 @@ class PythonTransform:
         return check_contract(found)
 
     @property
-    def inputs(self) -> Mapping[str, str]:
-        """Its one input."""
-        return {_ROWS: self.input}
-
-    @property
-    def changes(self) -> str:
-        """What becomes of rows that do not come out."""
-        return "grouped" if self.by else "filtered"
-
-    @property
-    def functions(self) -> tuple[str, ...]:
-        """The user's own functions."""
-        return (self.function,)
+    def recipe(self) -> Recipe:
+        """What it takes and promises."""
+        shrinks: Literal["filtered", "grouped"] = "grouped" if self.by else "filtered"
+        inputs = {_ROWS: self.input}
+        return Recipe(inputs=inputs, by=self.by, contract=self.contract, shrinks=shrinks, functions=(self.function,))
 
     def run(self, tables: Mapping[str, pa.Table], *, name: str) -> pa.Table:
         """The new rows of one piece, typed; `name` is that of the table that they are for.

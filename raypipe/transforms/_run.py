@@ -4,38 +4,31 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
 
 import pyarrow as pa
 
 from raypipe.contract import Batch, Finding
 from raypipe.core.config import to_settings
-from raypipe.core.digest import digest_json, digest_sources
-from raypipe.core.errors import ConfigError, ContractViolation, DuplicateKeys, SchemaMismatch
-from raypipe.core.fragments import map_fragments, share
-from raypipe.core.storage import Storage, join
+from raypipe.core.digest import digest_json, digest_sources, user_modules
+from raypipe.core.errors import ConfigError, ContractViolation
+from raypipe.core.fragments import map_fragments
+from raypipe.core.storage import Storage
 from raypipe.tables import (
     NO_VERSION,
     Found,
-    Part,
     Quarantine,
-    Scattered,
     Stamp,
     TableRef,
     Tables,
-    num_partitions,
-    read_part,
-    scatter,
     scratch,
 )
-from raypipe.transforms._piece import BATCH_ROWS, Done, Piece, Work
+from raypipe.transforms._inputs import scatter_inputs, share_inputs
+from raypipe.transforms._key import check_key
+from raypipe.transforms._piece import Done, Piece, Work
 from raypipe.transforms._transform import Transform, Transformed, TransformRows
 
 _CODE = ("contract", "transforms")
-_WHOLE_BYTES = 64 << 20
-"""Of inputs that each task has whole, as compressed Parquet."""
 
 
 def order_of(transforms: Mapping[str, Transform], tables: Iterable[str] = ()) -> list[str]:
@@ -47,7 +40,7 @@ def order_of(transforms: Mapping[str, Transform], tables: Iterable[str] = ()) ->
     taken = sorted(set(tables) & transforms.keys())
     if taken:
         raise ConfigError([f"data.transforms.{taken[0]}: data.tables has a table of this name; choose another"])
-    needs = {name: {_table(label) for label in t.inputs.values()} & transforms.keys() for name, t in transforms.items()}
+    needs = {name: {_table(label) for label in t.recipe.inputs.values()} & transforms.keys() for name, t in transforms.items()}
     try:
         return list(TopologicalSorter(needs).static_order())
     except CycleError as error:
@@ -88,12 +81,13 @@ class _Run:
     def plan(
         cls, name: str, transform: Transform, tables: Tables, digest_code: Callable[[Iterable[str]], Mapping[str, str]]
     ) -> "_Run":
-        inputs = {inner: tables.select(label) for inner, label in transform.inputs.items()}
-        modules = sorted(function.partition(":")[0] for function in transform.functions)
+        inputs = {inner: tables.select(label) for inner, label in transform.recipe.inputs.items()}
+        settings = to_settings(transform)
+        modules = {*user_modules(settings), *(function.partition(":")[0] for function in transform.recipe.functions)}
         made_of = {
-            "settings": to_settings(transform),
+            "settings": settings,
             "inputs": {inner: ref.label for inner, ref in inputs.items()},
-            "code": {**digest_sources(_CODE), **digest_code(modules)},
+            "code": {**digest_sources(_CODE), **digest_code(sorted(modules))},
         }
         before, digest = tables.find(name), digest_json(made_of)
         return cls(name=name, transform=transform, tables=tables, inputs=inputs, before=before, digest=digest)
@@ -104,12 +98,16 @@ class _Run:
         return NO_VERSION if self.before is None else self.before.version
 
     @property
+    def _where(self) -> str:
+        return f"data.transforms.{self.name}"
+
+    @property
     def stem(self) -> str:
         return f"{self.digest[:16]}-{'new' if self.before is None else f'v{self.version}'}"
 
     @property
     def stamp(self) -> Stamp:
-        contract = self.transform.contract
+        contract = self.transform.recipe.contract
         return Stamp(
             table=self.name,
             stage="transform",
@@ -129,15 +127,23 @@ class _Run:
         stamp = self.stamp
         done, schema = self._run(storage, stamp)
         rows = self._count(done)
-        findings = self._judge(rows, done)
+        findings = self._judge(rows, done, stamp.at)
         self._quarantine(storage, stamp, done)
         self._check(rows, findings, done)
         parts = [part for one in done for part in one.parts]
-        self._check_key(storage, parts, schema)
+        contract = self.transform.recipe.contract
+        if contract is not None and contract.key:
+            made = TableRef(
+                name=self.name, uri=self.tables.uri(self.name), version=stamp.version or 0, schema=schema, parts=tuple(parts)
+            )
+            check_key(made, contract.key, storage)
         facts = {
             "digest": self.digest,
             "rows": rows.to_dict(),
             "contract": stamp.contract,
+            "key": [] if contract is None else list(contract.key),
+            "warned": _sum(one.warned for one in done),
+            "cleaned": _sum(one.cleaned for one in done),
             "inputs": {inner: {"table": ref.name, "version": ref.version} for inner, ref in self.inputs.items()},
             "transform": type(self.transform).__name__,
             "findings": [finding.message for finding in findings],
@@ -150,22 +156,22 @@ class _Run:
 
     def _run(self, storage: Storage, stamp: Stamp) -> tuple[list[Done], pa.Schema]:
         with scratch(storage) as folder:
-            scattered = self._scatter(folder) if self.transform.by else {}
+            by, inputs = self.transform.recipe.by, self.inputs
+            scattered, num = scatter_inputs(inputs, by, folder=folder, where=self._where) if by else ({}, 0)
             work = Work(
                 transform=self.transform,
                 uri=self.tables.uri(self.name),
                 stem=self.stem,
-                schemas={inner: ref.schema for inner, ref in self.inputs.items()},
-                whole={} if scattered else self._whole(),
-                scattered={inner: rows for inner, (rows, _) in scattered.items()},
+                schemas={inner: ref.schema for inner, ref in inputs.items()},
+                whole={} if by else share_inputs(inputs, where=self._where),
+                scattered=scattered,
                 stamp=stamp,
                 storage=storage,
             )
-            first = self.inputs[work.first]
-            pieces = [Piece(kind="file", index=i, uri=first.part_uri(part)) for i, part in enumerate(first.parts)]
-            for _, num in list(scattered.values())[:1]:
-                pieces = [Piece(kind="partition", index=i) for i in range(num)]
-            done = list(map_fragments(work, pieces, title=f"transform {self.name}"))
+            first = inputs[work.first]
+            files = [Piece(kind="file", index=i, uri=first.part_uri(part)) for i, part in enumerate(first.parts)]
+            partitions = [Piece(kind="partition", index=i) for i in range(num)]
+            done = list(map_fragments(work, partitions if by else files, title=f"transform {self.name}"))
             if not any(one.schemas for one in done):
                 done = list(map_fragments(work, [Piece(kind="nothing")], title=f"transform {self.name}"))
         return done, self._schema(done)
@@ -179,63 +185,26 @@ class _Run:
             raise ConfigError([f"data.transforms.{self.name}: {problem}; declare a contract, which says what they are"])
         return schema
 
-    def _scatter(self, folder: str) -> dict[str, tuple[Scattered, int]]:
-        by = self.transform.by
-        first = next(iter(self.inputs.values()))
-        for inner, ref in self.inputs.items():
-            missing = [name for name in by if name not in ref.schema.names]
-            if missing:
-                raise SchemaMismatch(ref.label, missing, ref.schema.names, {})
-            other = [name for name in by if ref.schema.field(name).type != first.schema.field(name).type]
-            if other:
-                found = (
-                    f"{ref.schema.field(other[0]).type} in {ref.label} and {first.schema.field(other[0]).type} in {first.label}"
-                )
-                problem = f"by column {other[0]} is {found}; cast one of them in a transform before"
-                raise ConfigError([f"data.transforms.{self.name}.inputs.{inner}: {problem}"])
-        num = num_partitions(sum(part.num_bytes for ref in self.inputs.values() for part in ref.parts))
-        return {
-            inner: (scatter(ref, [p.path for p in ref.parts], by=by, num=num, folder=join(folder, inner)), num)
-            for inner, ref in self.inputs.items()
-        }
-
-    def _whole(self) -> dict[str, Any]:
-        others = dict(list(self.inputs.items())[1:])
-        for inner, ref in others.items():
-            size = sum(part.num_bytes for part in ref.parts)
-            if size > _WHOLE_BYTES:
-                problem = f"{ref.label} holds {size:,} bytes, too many for each task to have it whole ({_WHOLE_BYTES:,})"
-                raise ConfigError(
-                    [f"data.transforms.{self.name}.inputs.{inner}: {problem}; join by the columns that it shares"]
-                )
-        return share({inner: partial(_read, ref) for inner, ref in others.items()})
-
     def _count(self, done: Sequence[Done]) -> TransformRows:
-        aside: Counter[str] = Counter()
-        for one in done:
-            aside.update(one.aside)
         more = sum(one.rows_made for one in done) - sum(one.rows_in for one in done)
         return TransformRows(
             rows_in={inner: ref.num_rows for inner, ref in self.inputs.items()},
             rows_out=sum(part.num_rows for one in done for part in one.parts),
             exploded=max(0, more),
-            lost={self.transform.changes: -more} if more < 0 else {},
-            set_aside=dict(sorted(aside.items())),
+            lost={self.transform.recipe.shrinks: -more} if more < 0 else {},
+            set_aside=_sum(one.aside for one in done),
         )
 
-    def _judge(self, rows: TransformRows, done: Sequence[Done]) -> tuple[Finding, ...]:
-        contract = self.transform.contract
+    def _judge(self, rows: TransformRows, done: Sequence[Done], at: datetime) -> tuple[Finding, ...]:
+        contract = self.transform.recipe.contract
         if contract is None:
             return ()
-        broken: Counter[str] = Counter()
-        for one in done:
-            broken.update(one.broken)
         latest = {
             name: max((one.latest[name] for one in done if one.latest.get(name)), default=None) for name in contract.latest_of
         }
         made = sum(one.rows_made for one in done)
-        shares = contract.verdicts(rows.set_aside, made, broken=broken)
-        return (*shares, *contract.judge(Batch(rows=rows.rows_out, latest=latest), self.stamp.at))
+        shares = contract.verdicts(rows.set_aside, made, broken=_sum(one.broken for one in done))
+        return (*shares, *contract.judge(Batch(rows=rows.rows_out, latest=latest), at))
 
     def _quarantine(self, storage: Storage, stamp: Stamp, done: Sequence[Done]) -> None:
         """Commit what was set aside; what was before is void, since the table is made anew."""
@@ -253,44 +222,12 @@ class _Run:
             num = sum(rows.set_aside.values())
             raise ContractViolation(self.name, failed, num, sum(one.rows_made for one in done), example)
 
-    def _check_key(self, storage: Storage, parts: Sequence[Part], schema: pa.Schema) -> None:
-        contract = self.transform.contract
-        if contract is None or not contract.key or not parts:
-            return
-        key, uri = contract.key, self.tables.uri(self.name)
-        keys = TableRef(name=self.name, uri=uri, version=self.version + 1, schema=_select(schema, key), parts=tuple(parts))
-        num = num_partitions(sum(part.num_bytes for part in parts))
-        with scratch(storage) as folder:
-            found = scatter(keys, [part.path for part in parts], by=key, num=num, folder=folder)
-            for repeated in map_fragments(_Repeated(found, key), range(num), title=f"key of {self.name}"):
-                if repeated:
-                    raise DuplicateKeys(self.name, key, *repeated)
 
-
-@dataclass(frozen=True)
-class _Repeated:
-    """Rows of a partition that repeat a key, with an example; None when there are none."""
-
-    rows: Scattered
-    key: tuple[str, ...]
-
-    def __call__(self, index: int) -> tuple[int, str] | None:
-        table = self.rows.partition(index)
-        counts = table.group_by(list(self.key)).aggregate([([], "count_all")]).to_pylist()
-        repeated = [row for row in counts if row["count_all"] > 1]
-        if not repeated:
-            return None
-        num = sum(row["count_all"] - 1 for row in repeated)
-        return num, ", ".join(f"{name}={repeated[0][name]}" for name in self.key)
-
-
-def _select(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
-    return pa.schema([schema.field(name) for name in names])
-
-
-def _read(ref: TableRef) -> pa.Table:
-    tables = [rows for part in ref.parts for rows in read_part(ref.part_uri(part), ref.schema, batch_rows=BATCH_ROWS)]
-    return pa.concat_tables(tables) if tables else ref.schema.empty_table()
+def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for one in counts:
+        total.update(one)
+    return dict(sorted(total.items()))
 
 
 def _table(label: str) -> str:

@@ -87,7 +87,9 @@ class _Checker:
             if moved:
                 raise ValueError(f"{moved[0]} of by is in another place in the SELECTs of a {name}: {_PIECES}")
             if not (name == "UNION" and node["setop_all"]):
-                self._need_by(f"{name} without ALL", [_named(child.get("select_list", ())) for child in node["children"]])
+                self._need_by(
+                    f"{name} without ALL", [self._selected(child.get("select_list") or ()) for child in node["children"]]
+                )
         return kind
 
     def _relation(self, node: Node, known: Mapping[str, Kind]) -> Kind:
@@ -136,7 +138,7 @@ class _Checker:
         for modifier in node.get("modifiers") or []:
             self._groups = True
             targets = modifier.get("distinct_on_targets")
-            self._need_by("DISTINCT", [self._names(targets) if targets else _named(selected)])
+            self._need_by("DISTINCT", [self._names(targets) if targets else self._selected(selected)])
         outer = [found for part in (selected, node.get("having"), node.get("qualify")) for found in _nodes(part, nested=False)]
         for window in (found for found in outer if found.get("class") == "WINDOW"):
             self._need_by("a window", [self._names(window.get("partitions") or [])])
@@ -169,6 +171,12 @@ class _Checker:
         """Names of plain columns; without those that an outer join made null, which are no longer those of the piece."""
         trusted = (node for node in nodes if not {*node.get("column_names", ())[:-1]} & self._outer)
         return {_last(node) for node in trusted} - {""}
+
+    def _selected(self, nodes: Sequence[Node]) -> set[str]:
+        """The same of what is selected, where ``*`` stands for all columns."""
+        stars = [node for node in nodes if node.get("type") == "STAR" and node.get("relation_name") not in self._outer]
+        whole = any(not any(node.get(part) for part in ("columns", "exclude_list", "qualified_exclude_list")) for node in stars)
+        return self._names(nodes) | ({"*"} if whole else set())
 
     def _need_by(self, what: str, found: Sequence[Collection[str]]) -> None:
         if not self._by:
@@ -269,11 +277,6 @@ def _aliases(relation: Node) -> set[str]:
 
 def _last(node: Node) -> str:
     return str(node["column_names"][-1]) if node.get("class") == "COLUMN_REF" else ""
-
-
-def _named(selected: Sequence[Node]) -> set[str]:
-    """Names of plain columns in a list of what is selected; ``*`` for all of them."""
-    return {"*" if node.get("type") == "STAR" and not node.get("columns") else _last(node) for node in selected}
 
 
 def _at(selected: Sequence[Node], node: Node) -> Node:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
@@ -12,6 +12,7 @@ from raypipe.core.config import config
 from raypipe.core.errors import ConfigError
 from raypipe.transforms._contract import check_contract
 from raypipe.transforms._select import check_select
+from raypipe.transforms._transform import Recipe
 from raypipe.transforms._typed import typed
 
 SqlName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
@@ -49,14 +50,11 @@ class Sql:
         return self
 
     @property
-    def changes(self) -> str:
-        """What becomes of rows that do not come out."""
-        return "grouped" if check_select(self.sql, inputs=tuple(self.inputs), by=self.by).groups else "filtered"
-
-    @property
-    def functions(self) -> tuple[str, ...]:
-        """The user's own functions: none."""
-        return ()
+    def recipe(self) -> Recipe:
+        """What it takes and promises."""
+        groups = check_select(self.sql, inputs=tuple(self.inputs), by=self.by).groups
+        shrinks: Literal["filtered", "grouped"] = "grouped" if groups else "filtered"
+        return Recipe(inputs=self.inputs, by=self.by, contract=self.contract, shrinks=shrinks)
 
     def run(self, tables: Mapping[str, pa.Table], *, name: str) -> pa.Table:
         """The new rows of one piece, typed; `name` is that of the table that they are for.

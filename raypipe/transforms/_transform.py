@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -10,32 +10,35 @@ from raypipe.contract import Contract, Finding
 from raypipe.tables import TableRef
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a transform takes and promises.
+
+    Attributes:
+        inputs: Its own names of tables -> table, or ``table@version``; the first drives what comes out.
+        by: Columns whose equal values are worked on together; none: one part of the first input at a time.
+        contract: What the new rows must be; None leaves them unchecked.
+        shrinks: What became of rows that do not come out.
+        functions: The user's own functions, ``package.module:name``.
+    """
+
+    inputs: Mapping[str, str]
+    by: tuple[str, ...] = ()
+    contract: Contract | None = None
+    shrinks: Literal["filtered", "grouped"] = "filtered"
+    functions: tuple[str, ...] = ()
+
+
 @runtime_checkable
 class Transform(Protocol):
-    """Makes a table of others; a part of the configuration, and picklable."""
+    """Makes a table of others: a part of the configuration, and picklable. Equal rows in, equal rows out."""
 
     @property
-    def inputs(self) -> Mapping[str, str]:
-        """Its own names of tables -> table, or ``table@version``; the first drives what comes out."""
-
-    @property
-    def by(self) -> tuple[str, ...]:
-        """Columns whose equal values are worked on together; none: one part of the first input at a time."""
-
-    @property
-    def contract(self) -> Contract | None:
-        """What the new rows must be."""
-
-    @property
-    def changes(self) -> str:
-        """What becomes of rows that do not come out: ``filtered`` or ``grouped``."""
-
-    @property
-    def functions(self) -> tuple[str, ...]:
-        """The user's own functions, ``package.module:name``."""
+    def recipe(self) -> Recipe:
+        """What it takes and promises."""
 
     def run(self, tables: Mapping[str, pa.Table], *, name: str) -> pa.Table:
-        """The new rows of one piece."""
+        """The new rows of one piece of the inputs, typed; `name` is the table that they are for."""
 
 
 @dataclass(frozen=True, kw_only=True)

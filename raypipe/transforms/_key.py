@@ -1,0 +1,43 @@
+"""Whether the key of a new table names one row each: found partition by partition, before the commit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from raypipe.core.errors import DuplicateKeys
+from raypipe.core.fragments import map_fragments
+from raypipe.core.storage import Storage
+from raypipe.tables import Scattered, TableRef, num_partitions, scatter, scratch
+
+
+def check_key(made: TableRef, key: Sequence[str], storage: Storage) -> None:
+    """Look for keys that repeat in `made`, whose parts are written and not yet committed.
+
+    Raises:
+        DuplicateKeys: with an example.
+    """
+    keys = replace(made, schema=pa.schema([made.schema.field(name) for name in key]))
+    paths, num = [part.path for part in made.parts], num_partitions(sum(part.num_bytes for part in made.parts))
+    with scratch(storage) as folder:
+        found = scatter(keys, paths, by=key, num=num, folder=folder)
+        for repeated in map_fragments(_Repeated(found, tuple(key)), range(num), title=f"key of {made.name}"):
+            if repeated is not None:
+                raise DuplicateKeys(made.name, key, *repeated)
+
+
+@dataclass(frozen=True)
+class _Repeated:
+    """Rows of a partition that repeat a key, with an example; None when there are none."""
+
+    rows: Scattered
+    key: tuple[str, ...]
+
+    def __call__(self, index: int) -> tuple[int, str] | None:
+        table = self.rows.partition(index)
+        counts = table.group_by(list(self.key)).aggregate([([], "count_all")]).to_pylist()
+        repeated = [row for row in counts if row["count_all"] > 1]
+        if not repeated:
+            return None
+        num = sum(row["count_all"] - 1 for row in repeated)
+        return num, ", ".join(f"{name}={repeated[0][name]}" for name in self.key)
