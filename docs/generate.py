@@ -14,6 +14,7 @@ import importlib
 import inspect
 import json
 import re
+import runpy
 import sys
 import types
 import typing
@@ -43,7 +44,8 @@ INTRO = """\
 
 <!-- Made by docs/generate.py from the classes: change the code, then run `make docs`. -->
 
-Every job takes the same settings: those of `raypipe.pipeline.Experiment`. A setting is written in YAML, or on the
+Jobs with `experiment=` take the same settings: those of `raypipe.pipeline.Experiment`. Jobs about tables and lineage have
+few settings of their own, at the [end](#jobs-without-an-experiment). A setting is written in YAML, or on the
 command line under its dotted name: `python jobs/train.py experiment=flights model.max_depth=8`. `NAME` stands for a
 name of your own. A setting that does not exist stops the job before any work. `--cfg` prints the composed settings.
 
@@ -97,7 +99,18 @@ def config_page() -> str:
     for section in sections():
         level = "##" if "." not in section.path else "###"
         parts.append(f"{level} {section.title}\n\n{summary(section.cls)}\n\n{table(section)}")
+    parts.append("## Jobs without an experiment\n")
+    parts += [f"### `{name}`\n\n{summary(cls)}\n\n{table(Section(title=name, cls=cls, path=''))}" for name, cls in own_jobs()]
     return "\n".join(parts)
+
+
+def own_jobs() -> Iterator[tuple[str, type[Any]]]:
+    """Jobs with settings of their own: the words of the command, and the class."""
+    for path in sorted(packaged("jobs").glob("[a-z]*.py")):
+        main = inspect.unwrap(runpy.run_path(str(path))["main"])
+        cls = next(iter(inspect.signature(main).parameters.values())).annotation
+        if is_config(cls) and cls is not Experiment:
+            yield f"raypipe {path.stem.replace('_', ' ')}", cls
 
 
 def groups() -> str:
@@ -279,9 +292,21 @@ def schema_of(cls: type[Any]) -> dict[str, Any]:
 
 def part_schema(target: str, cls: type[Any]) -> dict[str, Any]:
     """The schema of a part as an object with ``_target_``."""
-    inner = TypeAdapter(cls).json_schema(schema_generator=Schemas)
+    found = TypeAdapter(cls).json_schema(schema_generator=Schemas)
+    inner = inlined(found, found.pop("$defs", {}))
     properties = {"_target_": {"const": target}, **inner["properties"]}
     return {**inner, "properties": properties, "required": ["_target_", *inner.get("required", [])]}
+
+
+def inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """A schema without references, so that it can stand inside another."""
+    if isinstance(schema, list):
+        return [inlined(item, definitions) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    if "$ref" in schema:
+        return inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {k: inlined(v, definitions) for k, v in schema.items() if k != "discriminator"}
 
 
 def schemas() -> dict[str, str]:

@@ -23,6 +23,7 @@ from raypipe.models import Xgboost
 from raypipe.prepare import fit_files, transform_files
 from raypipe.score import ModelId, Scoring, score_split, score_table
 from raypipe.sources import Csv
+from raypipe.tables import Quarantine
 
 pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
@@ -87,7 +88,7 @@ def test_bad_rows_and_missing_files_in_the_bucket_are_told_in_one_line(bucket: s
     write_bytes(f"{bucket}/bad-sources/shops.csv", b"name,staff,rating\nnorth,many,1\n")
     with pytest.raises(ContractViolation, match=r"s3://.*/shops.csv, column staff: 'many'"):
         ingest_tables(specs(f"{bucket}/bad-sources", {"shops": TABLES["shops"]}), root)
-    assert len(list_files(root.uri("quarantine", "shops"))) == 1
+    assert Quarantine(root, "shops").counts() == {"refused": {"type of staff": 1}}
     with pytest.raises(SourceError, match="no such file"):
         Csv(uri=f"{bucket}/nowhere-*.csv").scan({})
     assert not storage.exists(root.uri("tables", "shops", "_delta_log"))

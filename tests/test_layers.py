@@ -14,6 +14,7 @@ HOMES = {
     "ray.tune": {"tune"},
     "ray.serve": {"serve"},
     "mlflow": {"registry"},
+    "openlineage": {"registry"},
     "hydra": {"core/compose.py"},
     "pickle": set(),
 }

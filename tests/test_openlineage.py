@@ -14,14 +14,18 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from lineage_parts import file_entry
+from lineage_parts import commit, file_entry
 from openlineage.client import event_v2, generated
 from openlineage.client.serde import Serde
 
+from raypipe.core.compose import compose, to_plain
 from raypipe.core.config import build
 from raypipe.core.errors import ConfigError, SourceError
-from raypipe.pipeline._events import _sources
+from raypipe.core.storage import Storage
+from raypipe.pipeline import Experiment
+from raypipe.pipeline._events import _sources, transforms_told
 from raypipe.registry import Dataset, LineageEvents
+from raypipe.transforms import Transformed
 
 TABLE = Dataset(
     uri="/data/tables/flights", version="4", schema=pa.schema([("id", pa.int64()), ("at", pa.timestamp("us"))]), num_rows=9
@@ -222,3 +226,19 @@ def test_files_are_told_one_by_one_and_of_many_their_folders() -> None:
     assert {one.version for one in told(2)} == {"a" * 64}
     assert [(one.uri, one.num_files) for one in told(50)] == [("s3://b/day-0", 25), ("s3://b/day-1", 25)]
     assert _sources({}) == []
+
+
+def test_a_transform_is_told_from_the_versions_it_read_to_the_one_it_made(storage: Storage, tmp_path: Path) -> None:
+    made_of = "{_target_: raypipe.transforms.Sql, inputs: {p: penguins}, sql: 'select * from p'}"
+    settings = ["experiment=penguins", f"data.transforms.heavy={made_of}", f"storage.root={storage.root}"]
+    run = build(to_plain(compose("train", settings)), Experiment)
+    ref = commit(storage, "heavy", {"id": [1, 2]}, {"digest": "d", "inputs": {"p": {"table": "penguins", "version": 3}}})
+    events = LineageEvents(events=f"file://{tmp_path}/events").open()
+    done = {"heavy": Transformed(ref=ref, rows={}, reused=False, reason="first run")}
+    assert transforms_told(run, events, lambda: done) == done
+    _, complete = events_in(tmp_path / "events")
+    check(complete)
+    assert complete["job"]["name"] == "penguins.transform.heavy"
+    assert complete["inputs"][0]["name"] == f"{storage.root}/tables/penguins"
+    assert complete["inputs"][0]["facets"]["version"]["datasetVersion"] == "3"
+    assert complete["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 2

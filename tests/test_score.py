@@ -1,6 +1,7 @@
 """Score: every row predicted or set aside, the same ids each time, finished once, and finished after a kill."""
 
 import datetime as dt
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from raypipe.models import Xgboost
 from raypipe.prepare import Plan, Prepared
 from raypipe.score import ModelId, Scored, Scoring, loaded, score_split, score_table
 from raypipe.split import HashSplit
-from raypipe.tables import TableRef, Tables
+from raypipe.tables import Quarantine, TableRef, Tables
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 NUM = 600
@@ -260,9 +261,11 @@ def test_rows_that_break_the_contract_of_the_bundle_are_set_aside_with_their_rea
     assert scored.rows.rows_in == NUM == scored.rows.rows_out + sum(scored.rows.set_aside.values())
     assert scored.rows.set_aside == {"null of amount": len(nothing), "one_of of shop": len(west - nothing)}
     assert set(frame(scored)["id"]) == set(range(NUM)) - west - nothing
-    files = (Path(storage.root) / "quarantine" / "score-m").glob("*.parquet")
-    kept_aside = [row for file in files for row in pq.read_table(file).to_pylist()]
+    quarantine = Quarantine(storage, "m", "predictions")
+    assert quarantine.counts() == {"open": scored.rows.set_aside}
+    kept_aside = pl.read_delta(quarantine.uri).to_dicts()
     assert len(kept_aside) == NUM - scored.rows.rows_out
+    assert {json.loads(row["location"]["key"])["id"] for row in kept_aside} == west | nothing
     assert {(row["stage"], row["rule"], row["column"]) for row in kept_aside} == {
         ("score", "one_of", "shop"),
         ("score", "null", "amount"),

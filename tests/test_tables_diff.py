@@ -11,8 +11,19 @@ from hypothesis import given
 from table_parts import SCHEMA, Writer, rows
 
 from raypipe.core.errors import DuplicateKeys, SchemaMismatch, StorageError
-from raypipe.core.storage import Storage
-from raypipe.tables import ColumnFacts, RowDiff, Tables, column_facts, compare, diff, num_partitions, write_part
+from raypipe.core.storage import Storage, remove
+from raypipe.tables import (
+    ColumnFacts,
+    RowDiff,
+    Scattered,
+    Tables,
+    _partitions,
+    column_facts,
+    compare,
+    diff,
+    num_partitions,
+    write_part,
+)
 from raypipe.tables import _diff as internals
 from raypipe.tables._partitions import PARTITION_BYTES, partitions_of
 
@@ -70,6 +81,25 @@ def test_a_key_that_repeats_is_refused() -> None:
 
 def test_partitions_bound_what_a_task_holds() -> None:
     assert [num_partitions(size) for size in (0, 1, PARTITION_BYTES, PARTITION_BYTES + 1)] == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("place", ["local", pytest.param("s3", marks=pytest.mark.s3)])
+def test_rows_are_scattered_whole_and_in_their_order(
+    place: str, storage: Storage, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = storage if place == "local" else Storage(root=f"{request.getfixturevalue('s3')}/{tmp_path.name}")
+    monkeypatch.setattr(_partitions, "_BATCH_ROWS", 4)
+    ids = tuple(range(10))
+    part = write_part(root.uri("tables", "t"), "p.parquet", rows(*ids))
+    work = _partitions._Scatter(schema=SCHEMA, by=("s",), num=3, folder=root.uri("scratch"))
+    found = Scattered(uris=work((0, root.uri("tables", "t", part.path))), schema=SCHEMA)
+    pieces = [found.partition(i)["id"].to_pylist() for i in range(3)]
+    assert len(found.uris) == 3
+    assert sorted(i for piece in pieces for i in piece) == list(ids)
+    assert all(piece == sorted(piece) for piece in pieces)
+    remove(found.uris[0])
+    with pytest.raises(StorageError, match="is gone or damaged while it is used"):
+        found.partition(0)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from raypipe.contract._patterns import fitting
 from raypipe.contract._reasons import explain
 from raypipe.contract._rules import NAIVE_TIMESTAMP, Rule, Scalar
 from raypipe.contract._steps import Outliers, Step
-from raypipe.contract._values import in_utc, is_text, values_of
+from raypipe.contract._values import in_utc, is_text, plain, values_of
 
 Broken = Iterator[tuple[Rule, pa.Array]]
 """Rules that some cells break, with a mask of them, in the order in which a cell's first one is looked for."""
@@ -58,11 +58,7 @@ class ReadColumn:
 
 def read_column(cells: pa.Array, name: str, column: Column, log: CleaningLog) -> ReadColumn:
     """Clean and type the cells of a column, up to its first expression; where it has none, that is all of it."""
-    if pt.is_dictionary(cells.type):
-        cells = cells.dictionary_decode()
-    if pt.is_string_view(cells.type):
-        cells = cells.cast(pa.large_string())
-    cells = clean_cells(cells, name, column, log)
+    cells = clean_cells(plain(cells), name, column, log)
     values = values_of(in_utc(cells) if column.zone else cells, column.type)
     if column.type == "string":  # its steps were on text
         return ReadColumn(name=name, column=column, cells=cells, values=values)

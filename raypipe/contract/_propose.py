@@ -17,7 +17,7 @@ import pyarrow.types as pt
 from raypipe.contract._cleaning import WHITESPACE
 from raypipe.contract._patterns import fitting
 from raypipe.contract._rules import NAIVE_TIMESTAMP, ColumnType
-from raypipe.contract._values import in_utc, is_text, values_of
+from raypipe.contract._values import in_utc, is_text, plain, values_of
 from raypipe.core.kinds import kind_of
 
 _NULL_WORDS = ("NA", "N/A", "n/a", "null", "NULL", "None", "nan", "NaN", "-", "?", "#N/A", "")
@@ -66,8 +66,7 @@ class _Draft:
 def propose_column(name: str, cells: pa.Array) -> Proposal:
     """What to declare of a column with these cells, text or typed."""
     draft = _Draft(name)
-    if pt.is_dictionary(cells.type):
-        cells = cells.dictionary_decode()
+    cells = plain(cells)
     values = _typed(draft, cells.cast(pa.string()) if is_text(cells.type) else cells)
     if pt.is_integer(values.type) or pt.is_floating(values.type):
         values = _without_sentinels(draft, values)

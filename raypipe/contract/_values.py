@@ -40,7 +40,7 @@ def values_of(cells: pa.Array, kind: ColumnType) -> pa.Array:
     if is_text(cells.type):
         if kind == "string":
             return cells if cells.type == pa.string() else _cast_each(cells, pa.string())
-        return lists_in(cells, kind) if kind in LISTS else in_range(_parsed(_plain_text(cells), kind))
+        return lists_in(cells, kind) if kind in LISTS else in_range(_parsed(plain(cells), kind))
     if pt.is_decimal(cells.type) and kind == "float64":  # the nearest, as of the same number in text
         return in_range(_parsed(cells.cast(pa.string()), kind))
     if not _convertible(cells.type, kind):
@@ -50,6 +50,17 @@ def values_of(cells: pa.Array, kind: ColumnType) -> pa.Array:
     return in_range(_cast_each(cells, ARROW[kind]))
 
 
+def plain(cells: pa.Array) -> pa.Array:
+    """The same cells in a type that Arrow's kernels take."""
+    if pt.is_dictionary(cells.type):
+        return plain(cells.dictionary_decode())
+    if pt.is_run_end_encoded(cells.type):
+        return plain(pc.run_end_decode(cells))
+    if pt.is_string_view(cells.type):
+        return cells.cast(pa.large_string())
+    return cells.cast(pa.float32()) if pt.is_float16(cells.type) else cells
+
+
 def in_utc(cells: pa.Array) -> pa.Array:
     """Times without a zone as instants of UTC; other cells as they are."""
     if pt.is_timestamp(cells.type) and cells.type.tz is None:
@@ -57,7 +68,7 @@ def in_utc(cells: pa.Array) -> pa.Array:
     if not is_text(cells.type):
         return cells
     is_local = pc.match_substring_regex(cells, f"^(?:{LOCAL_TIMESTAMP})$")
-    return pc.if_else(is_local, pc.binary_join_element_wise(cells, pa.scalar("Z", cells.type), ""), cells)
+    return pc.if_else(is_local, pc.binary_join_element_wise(cells, *(pa.scalar(text, cells.type) for text in ("Z", ""))), cells)
 
 
 def is_text(found: pa.DataType) -> bool:
@@ -76,10 +87,6 @@ def in_range(values: pa.Array) -> pa.Array:
     else:
         return values
     return values if pc.all(inside).as_py() is not False else pc.if_else(inside, values, pa.scalar(None, values.type))
-
-
-def _plain_text(cells: pa.Array) -> pa.Array:
-    return cells if pt.is_string(cells.type) or pt.is_large_string(cells.type) else cells.cast(pa.large_string())
 
 
 def _parsed(texts: pa.Array, kind: ColumnType) -> pa.Array:

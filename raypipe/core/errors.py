@@ -160,12 +160,8 @@ class LeakFound(InputError):
         self.subject, self.reasons = subject, tuple(reasons)
 
     def __str__(self) -> str:
-        found = "\n  ".join(self.reasons)
-        return (
-            f"{self.subject}: {len(self.reasons)} leak(s) found, nothing is trained:\n  {found}\n"
-            "correct the data, the split or the features; where it is none, say why with audit.allow={COLUMN: reason}, "
-            "or set the check to warn, such as audit.proxies=warn"
-        )
+        found = f"{self.subject}: {len(self.reasons)} leak(s) found, nothing is trained: {'; '.join(self.reasons)}"
+        return f"{found}; correct data, split or features, or say with audit.allow={{COLUMN: reason}} why a column is none"
 
 
 class LabelError(InputError):

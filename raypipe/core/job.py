@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -60,6 +61,7 @@ def job(name: str, cls: type[T]) -> Callable[[Callable[[T, JobRecord], None]], C
     """Make `main(run, record)` a job: compose, build `cls`, run, and end with an exit code and one JSON line."""
 
     def decorate(main: Callable[[T, JobRecord], None]) -> Callable[..., int]:
+        @wraps(main)
         def run(argv: Sequence[str] | None = None) -> int:
             return run_job(name, cls, main, sys.argv[1:] if argv is None else argv)
 

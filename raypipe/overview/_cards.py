@@ -231,8 +231,8 @@ def _counts(side: ColumnOverview) -> dict[Value, int]:
 def _share_cell(count: int | None, side: ColumnOverview) -> Html:
     if count is None:
         values = _report(side)
-        is_whole = not isinstance(values, ValueProfile) or not values.other
-        return tag("span", "0" if is_whole else "not listed", class_="muted")
+        said = DASH if not isinstance(values, ValueProfile) else "not listed" if values.other else "0"
+        return tag("span", said, class_="muted")
     share = count / side.rows
     return join(tag("span", f"{count:,} · {percent(share)}", class_="line"), meter(share))
 

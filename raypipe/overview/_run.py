@@ -37,8 +37,8 @@ class ProfileRun:
         samples: Rows to show.
     """
 
-    storage: Storage
-    ray: Cluster
+    storage: Storage = Storage()
+    ray: Cluster = Cluster()
     table: Annotated[str, Field(min_length=1)]
     version: Selector = None
     against: Selector = None

@@ -130,7 +130,7 @@ def scored_tables(session: Session) -> dict[str, TableRef]:
         TableNotFound: when a table or the version to score was never written.
     """
     scoring, events = session.run.scoring, session.plan.task.events
-    found = Tables(session.run.storage).open(scoring.table or events, scoring.version)
+    found = Tables(session.run.storage).select(scoring.table or events, scoring.version)
     return {**open_tables(session), events: found}
 
 

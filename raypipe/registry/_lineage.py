@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raypipe.core.errors import LineageError
 from raypipe.core.storage import Storage
@@ -19,7 +19,9 @@ from raypipe.registry._lineage_graph import Direction, Graph, Kind, Node, walk
 from raypipe.registry._records import PREDICTIONS, TABLES, RecordedVersion, Records, folder_of
 from raypipe.registry._runs import RecordedRun
 from raypipe.registry._tracking import Tracking
-from raypipe.tables import Commit
+
+if TYPE_CHECKING:
+    from raypipe.tables import Commit
 
 _SERVED = 7
 """UUID version of the ids of served predictions; those of tables have version 5."""
@@ -255,17 +257,17 @@ class Lineage:
     def _run_on(self, folder: str) -> RecordedRun | None:
         return next(iter(self._runs_on(folder)), None)
 
-    def _commits(self, folder: str) -> list[tuple[str, Commit]]:
+    def _commits(self, folder: str) -> "list[tuple[str, Commit]]":
         return [
             (name, commit) for name in self._records.names(folder) for commit in reversed(self._records.history(folder, name))
         ]
 
-    def _facts(self, name: str, commit: Commit) -> Mapping[str, Any]:
+    def _facts(self, name: str, commit: "Commit") -> Mapping[str, Any]:
         """The facts of a commit; of one that changed no rows, such as a restore, those of the rows that it shows."""
         ref = None if commit.facts else self._records.ref(name, commit.version)
         return commit.facts if ref is None else ref.facts
 
-    def _inputs(self, name: str, commit: Commit) -> list[tuple[str, int]]:
+    def _inputs(self, name: str, commit: "Commit") -> list[tuple[str, int]]:
         return nodes.tables_in(self._facts(name, commit).get("inputs", {}))
 
     def _contents(self) -> Iterable[_Content]:

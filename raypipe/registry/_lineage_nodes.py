@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from raypipe.core.digest import digest_json
 from raypipe.registry._lineage_graph import Node
 from raypipe.registry._registry import ENDPOINT
-from raypipe.tables import Commit, TableRef
 
 if TYPE_CHECKING:
     from raypipe.registry._records import FoundRow, RecordedVersion
     from raypipe.registry._runs import RecordedRun
+    from raypipe.tables import Commit, TableRef
 
 _ID = "prediction_id"
 _RANGE = "#bytes="
@@ -42,7 +42,7 @@ def served(answer: Mapping[str, Any], model_label: str) -> Node:
     return Node(kind="prediction", name=str(answer[_ID]), says=says, facts={"key": key, **facts, "model": model_label})
 
 
-def predictions(name: str, commit: Commit) -> Node:
+def predictions(name: str, commit: "Commit") -> Node:
     """One scoring: what a commit added to a table of predictions."""
     facts = commit.facts
     rows = facts.get("rows", {}).get("out")
@@ -137,7 +137,7 @@ def split(found: "RecordedRun", manifest: Mapping[str, Any]) -> Node | None:
     return Node(kind="split", name=digest[:_SHORT] or kind, says=f"{kind}: {shown}", facts=facts)
 
 
-def table(name: str, version: int, ref: TableRef | None) -> Node:
+def table(name: str, version: int, ref: "TableRef | None") -> Node:
     """A version of a table, also one that is no longer there."""
     facts: dict[str, Any] = {"table": name, "version": version}
     if ref is None:

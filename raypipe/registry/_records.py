@@ -10,16 +10,15 @@ import pyarrow.dataset as ds
 
 from raypipe.core.errors import LineageError, StorageError, TableNotFound
 from raypipe.core.storage import Storage, arrow_filesystem, exists, filesystem, join, path_of, read_json
-from raypipe.prepare import JOINED_MANIFEST, MANIFEST
 from raypipe.registry._registry import is_complete, typed
 from raypipe.registry._runs import RecordedRun, described, find_run, recorded
 from raypipe.registry._tracking import Tracking, open_existing
-from raypipe.tables import Commit, TableRef, Tables
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from raypipe.registry._registry import ModelVersion
+    from raypipe.tables import Commit, TableRef
 
 REPRODUCTIONS = "-reproductions"
 """How the MLflow experiment of reproductions ends: they prove runs and make nothing that is used."""
@@ -46,7 +45,7 @@ class RecordedVersion:
 class FoundRow:
     """A row of a table of predictions, and the file that it is in."""
 
-    table: TableRef
+    table: "TableRef"
     path: str
     row: Mapping[str, Any]
 
@@ -55,6 +54,8 @@ class Records:
     """Reads of one storage root and one MLflow store. What is not there is empty; nothing is made."""
 
     def __init__(self, tracking: Tracking, storage: Storage) -> None:
+        from raypipe.tables import Tables  # brings Ray, which runs and versions do without
+
         self._tracking, self.storage = tracking, storage
         self.tables, self.predictions = Tables(storage), Tables(storage, PREDICTIONS)
         self.history = cache(self._history)
@@ -100,6 +101,8 @@ class Records:
 
     def prepared_digests(self) -> tuple[str, ...]:
         """Names of the folders of complete prepared data."""
+        from raypipe.prepare import MANIFEST
+
         uri = self.storage.uri("prepared")
         return tuple(name for name in _folders(uri) if exists(join(uri, name, MANIFEST)))
 
@@ -112,7 +115,7 @@ class Records:
         refs = [self.predictions.open(name) for name in self.names(PREDICTIONS)]
         return [found for ref in refs for found in _rows_with(ref, prediction_id)]
 
-    def _history(self, folder: str, name: str) -> tuple[Commit, ...]:
+    def _history(self, folder: str, name: str) -> "tuple[Commit, ...]":
         return (self.tables if folder == TABLES else self.predictions).history(name)
 
     def _runs_with(self, tag: str, value: str, *, operator: Literal["=", "LIKE"] = "=") -> tuple[RecordedRun, ...]:
@@ -136,7 +139,7 @@ class Records:
         run = find_run(client, run_id) if client is not None and run_id else None
         return None if client is None or run is None else recorded(client, run)
 
-    def _ref(self, name: str, version: int) -> TableRef | None:
+    def _ref(self, name: str, version: int) -> "TableRef | None":
         """A version of a table; None when it is not below this root, or its log does not reach back to it."""
         try:
             return self.tables.open(name, version)
@@ -145,6 +148,8 @@ class Records:
 
     def _prepared(self, folder: str) -> Mapping[str, Any]:
         """The manifest of the joined rows of prepared data, or nothing when they were collected."""
+        from raypipe.prepare import JOINED_MANIFEST, MANIFEST
+
         manifest = self.storage.uri("prepared", folder, MANIFEST)
         if not exists(manifest):
             return {}
@@ -157,7 +162,7 @@ def folder_of(digest: str) -> str:
     return digest[:_FOLDER]
 
 
-def _rows_with(ref: TableRef, prediction_id: str) -> Iterator[FoundRow]:
+def _rows_with(ref: "TableRef", prediction_id: str) -> Iterator[FoundRow]:
     paths = [path_of(ref.part_uri(part)) for part in ref.parts]
     if not paths:
         return

@@ -45,7 +45,7 @@ class Scoring:
 
     Attributes:
         table: Table of events; null takes the task's.
-        version: Its version; null takes the latest.
+        version: Its version: a number, a tag, a day or an instant; null takes the latest.
         model: Version number or alias of the registered model.
         since: First prediction time that is scored, read in `zone`; null from the start.
         until: First prediction time that is not scored any more; null to the end.
@@ -53,7 +53,7 @@ class Scoring:
     """
 
     table: str | None = None
-    version: int | None = None
+    version: VersionName | None = None
     model: VersionName = "champion"
     since: Moment | None = None
     until: Moment | None = None

@@ -174,11 +174,11 @@ class CsvReading:
         for batch in self._batches(list(dict.fromkeys([*wanted, last]))) if self._stream.peek(1) else ():
             if batch.num_rows:
                 row_N = _numbers(self._num_rows, batch.num_rows, self._broken)
-                self._num_rows, end = int(row_N[-1]) + 1, batch.column(last)[-1:].cast(pa.binary())[0].as_py()
+                self._num_rows, end = int(row_N[-1]) + 1, batch.column(last)[-1].as_buffer()
                 yield self._with_extras(pa.Table.from_batches([batch]), row_N, columns)
                 yield from self._broken_rows(columns)
-        if self._stream.num_quotes % 2 and end is not None and b"\n" in end:
-            before = end[:40].decode(errors="backslashreplace")
+        if self._stream.num_quotes % 2 and end is not None and b"\n" in (cell := end.to_pybytes()):
+            before = cell[:40].decode(errors="backslashreplace")
             raise SourceError(self._fragment.uri, f"has a quote that is never closed, before {before!r}", "correct the file")
         self._num_rows = max([self._num_rows, *(number + 1 for number in self._broken)])
         yield from self._broken_rows(columns)
@@ -225,6 +225,8 @@ class CsvReading:
         if self._source.row_number in columns:
             table = table.append_column(self._source.row_number, pc.cast(numbers, pa.string()))
         table = table.append_column(ROW, numbers).select([*columns, ROW])
+        if self._stream.is_ascii or not is_utf_8(self._source.encoding):
+            return table.append_column(BROKEN, pa.nulls(table.num_rows, pa.string()))
         table, broken = without_bad_text(table, self._source.encoding)
         return table.append_column(BROKEN, broken)
 

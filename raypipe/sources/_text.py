@@ -111,12 +111,14 @@ class WithoutComments:
 class TextStream:
     """A stream of UTF-8 bytes that counts its line ends and quotes (but for escaped ones) as it is read.
 
+    What is ASCII (`is_ascii` so far) needs no other check that it is text, and is most of what there is.
+
     A quote that is never closed makes one cell of all rows that follow it, and Arrow does not tell. It is known by an
     odd number of quotes in a file whose last cell has several lines.
     """
 
     def __init__(self, raw: Any, *, quote: str | None = None, escape: str | None = None) -> None:
-        self._raw, self._head, self.closed = raw, b"", False
+        self._raw, self._head, self.closed, self.is_ascii = raw, b"", False, True
         self._quote = quote.encode() if quote else None
         self._escaped = f"{escape}{quote}".encode() if quote and escape else None
         self.num_quotes, self._num_ends, self._is_open = 0, 0, False
@@ -149,6 +151,7 @@ class TextStream:
         data: bytes = self._raw.read(size)
         if data:
             self._num_ends, self._is_open = self._num_ends + data.count(b"\n"), not data.endswith(b"\n")
+        self.is_ascii = self.is_ascii and data.isascii()
         if self._quote:
             self.num_quotes += data.count(self._quote)
         if self._escaped:

@@ -36,7 +36,7 @@ class Part:
 def write_part(uri: str, path: str, table: pa.Table) -> Part:
     """Write `table` as Parquet file `path` below table `uri`, whole or not at all, with statistics for the commit."""
     sink, stats = pa.BufferOutputStream(), stats_of(table)
-    pq.write_table(table.replace_schema_metadata({_STATS: stats}), sink, compression="zstd")
+    pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), _STATS: stats}), sink, compression="zstd")
     data = sink.getvalue()
     write_bytes(join(uri, path), data.to_pybytes())
     return Part(path=path, num_rows=table.num_rows, num_bytes=data.size, stats=stats)

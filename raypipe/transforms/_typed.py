@@ -28,6 +28,8 @@ def _column(cells: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
         return cells
     if pt.is_decimal(cells.type):
         wanted = pa.int64() if cells.type.scale == 0 else pa.float64()
+    elif pt.is_timestamp(cells.type):
+        wanted = ARROW["timestamp"]
     else:
         kind = kind_of(cells.type)
         if kind is None or kind == "duration":
