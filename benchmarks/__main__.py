@@ -17,12 +17,14 @@ from benchmarks._figure import PAGE, RESULTS, Figure
 from benchmarks._leak import leak
 from benchmarks._overhead import overhead
 from benchmarks.data_audit import data_audit
+from benchmarks.data_joins import data_joins
 from benchmarks.data_kills import data_kills
 
 BENCHES: dict[str, Callable[[], Sequence[Figure]]] = {
     "demo": demo,
     "leak": leak,
     "overhead": overhead,
+    "data_joins": data_joins,
     "data_audit": data_audit,
     "data_kills": data_kills,
 }

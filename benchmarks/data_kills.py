@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +63,11 @@ def data_kills() -> Sequence[Figure]:
     ]
 
 
-def kill(job: str, spec: Spec, *, after_s: float) -> bool:
-    """Start the job in a process of its own and kill it so long after its work began; True when it was still at it."""
+def kill(job: str, spec: Spec, *, ready: Callable[[float], bool]) -> bool:
+    """Start the job in a process of its own and kill it once `ready`, which is told the seconds since its work began.
+
+    True when it was still at it.
+    """
     import ray
 
     address = ray.get_runtime_context().gcs_address
@@ -73,7 +76,9 @@ def kill(job: str, spec: Spec, *, after_s: float) -> bool:
     with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == "begin"
-        time.sleep(after_s)
+        began = time.monotonic()
+        while process.poll() is None and not ready(time.monotonic() - began):
+            time.sleep(0.002)
         was_running = process.poll() is None
         process.send_signal(signal.SIGKILL)
     return was_running
@@ -102,7 +107,7 @@ def _kills(folder: Path, sources: Mapping[str, Any]) -> list[Killed]:
             lasts[job, source] = time.monotonic() - started
             continue
         after_s = rng.uniform(0, lasts[job, source])
-        was_running = kill(job, spec, after_s=after_s)
+        was_running = kill(job, spec, ready=lambda passed_s, after_s=after_s: passed_s >= after_s)
         run(job, spec)
         what = f"{job} from {source}"
         out.append(Killed(what=what, after_s=after_s, was_running=was_running, right=is_right(job, spec)))

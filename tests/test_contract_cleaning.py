@@ -110,6 +110,13 @@ def test_an_expression_sees_the_other_columns_cleaned_and_its_column_is_judged_a
     assert [(r["row"], r["column"], r["rule"]) for r in read.bad.to_pylist()] == [(1, "speed", "max"), (2, "distance", "type")]
 
 
+def test_a_value_that_could_not_be_computed_is_counted_where_its_cell_is_wrong() -> None:
+    c = contract(sum={"type": "int64", "nullable": False, "clean": [{"expression": "a + b"}]}, a="int64", b="int64")
+    checked = c.check(pa.table({"sum": ["0", "0", "0"], "a": ["x", "1", None], "b": ["1", "2", "3"]}))
+    assert checked.broken == {"type of a": 1, "null of sum": 1}
+    assert checked.good.to_pylist() == [{"sum": 3, "a": 1, "b": 2}]
+
+
 def test_an_expression_that_leaves_the_years_a_table_can_hold_is_no_value() -> None:
     c = contract(at={"type": "timestamp", "clean": [{"expression": "at + days(1)"}]})
     last = "9999-12-31T10:00:00Z"

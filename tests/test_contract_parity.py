@@ -74,7 +74,27 @@ CELLS: dict[str, st.SearchStrategy[Any]] = {
     "ok": st.booleans(),
 }
 TYPES = {"id": pa.float64(), "v": pa.list_(pa.float64()), "tags": pa.list_(pa.string()), "ids": pa.list_(pa.int64())}
-RECORDS = st.fixed_dictionaries({}, optional={name: st.none() | cells for name, cells in CELLS.items()})
+GOOD = {
+    "id": 1,
+    "code": "N12",
+    "word": "ab",
+    "temp": 20.5,
+    "count": 2,
+    "day": "2013-01-01",
+    "at": "2013-01-01T10:00:00Z",
+    "local": "2013-01-01T10:00",
+    "tags": ["a"],
+    "ids": [1],
+    "v": [0.5],
+    "ok": True,
+}
+CHANGES = st.lists(
+    st.sampled_from(sorted(CELLS)).flatmap(lambda name: st.tuples(st.just(name), st.none() | CELLS[name])),
+    min_size=1,
+    max_size=3,
+)
+RECORDS = CHANGES.map(lambda changes: GOOD | dict(changes))
+"""Rows that keep the contract but for a few cells, so that each rule is the first one broken in some."""
 
 
 def test_times_without_a_zone_are_of_utc_only_where_that_is_said() -> None:
@@ -97,6 +117,8 @@ def _type_of(name: str, cell: Any) -> pa.DataType | None:
 
 @given(RECORDS)
 @example({"id": 1, "word": "b\n", "temp": 139.9, "count": 3})
+@example(GOOD)
+@example(GOOD | {"code": "N1"})
 def test_a_row_gets_one_verdict_and_one_value_over_columns_and_as_a_record(record: dict[str, Any]) -> None:
     columns, read = ALL.check(as_table(record)), ALL.read_records([record])
     assert [(r["column"], r["rule"]) for r in columns.bad.to_pylist()] == [

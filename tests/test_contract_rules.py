@@ -173,6 +173,9 @@ def test_a_version_is_judged_by_its_rows_its_newest_row_and_its_drift() -> None:
     assert found[0].message == "21 rows, expected at most 20"
     assert found[1].message == "the newest at is 2024-01-07T00:00:00+00:00, 3d old, expected at most 2d"
     assert "change of the share of nulls is 0.2, expected at most 0.05" in found[3].message
+    low = profiles([float(i % 100) - 60 for i in range(1000)], ["a", "b"] * 50)
+    fell = c.judge(Batch(rows=10, latest={"at": NOW}, profiles=low, previous=even), NOW)
+    assert "shift of the mean in standard deviations is -2.08, expected at most 0.5" in [f.message for f in fell]
     assert c.judge(Batch(rows=9, latest={"at": None}), NOW)[1] == Finding(
         rule="freshness", severity="warn", message="no row has a value of at, expected at most 2d old"
     )

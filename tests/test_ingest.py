@@ -9,17 +9,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from processes import kill_when
 from shops import NUM_FILES, TABLES, orders, specs, write_all, write_csv, write_orders
 
 from raypipe.contract import Contract, key_hashes
-from raypipe.core import compose
 from raypipe.core.config import build
 from raypipe.core.errors import ContractViolation, DuplicateKeys, SchemaMismatch, SourceError
 from raypipe.core.fragments import map_fragments
 from raypipe.core.storage import Storage
 from raypipe.ingest import ROWS_PER_PART, Ingested, TableSpec, ingest_tables
-from raypipe.pipeline import Experiment
 from raypipe.tables import Quarantine, TableRef, Tables
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -247,25 +244,3 @@ def test_rows_of_a_large_file_are_written_in_parts_of_a_fixed_number_of_rows(tmp
     done = csv_table(path, storage, row_number="n", contract={"columns": {"a": "int64", "n": "int64"}})
     assert [part.num_rows for part in done.ref.parts] == [ROWS_PER_PART, 1000]
     assert ids(done.ref, "a") == ids(done.ref, "n") == list(range(num))
-
-
-@pytest.mark.slow
-def test_an_ingest_killed_between_its_parts_is_run_again_and_doubles_nothing(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-
-    def parts() -> list[Path]:
-        return list((root / "tables" / "flights").glob("part-*.parquet"))
-
-    kill_when("ingest", "experiment=flights", f"storage.root={root}", ready=lambda: bool(parts()))
-    assert Tables(Storage(root=str(root))).find("flights") is None
-    left = {path.name for path in parts()}
-    run = experiment("flights", f"storage.root={root}")
-    done = ingest_tables(run.data.tables, run.storage)["flights"]
-    assert done.rows.to_dict() == {"in": 336_776, "out": 336_776, "set_aside": {}}
-    keys = pl.scan_delta(done.ref.uri).select(run.data.tables["flights"].contract.key).collect()
-    assert (keys.height, keys.n_unique()) == (336_776, 336_776)
-    assert left <= {part.path for part in done.ref.parts}
-
-
-def experiment(name: str, *overrides: str) -> Experiment:
-    return build(compose.to_plain(compose.compose("ingest", [f"experiment={name}", *overrides])), Experiment)

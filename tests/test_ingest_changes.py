@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 import pytest
 from ingest_parts import COLUMNS, Files
 
@@ -177,6 +178,19 @@ def test_an_ingest_that_saw_another_state_of_the_source_is_refused_not_mixed(fil
     with pytest.raises(StorageError, match=r"another writer .* at the same time"):
         tables.commit("t", [], slow.contract.schema, **late)
     assert files.rows() == {1: 1, 2: 2, 3: 3, 4: 4}
+
+
+def test_typed_files_are_read_again_and_a_changed_type_is_told(files: Files) -> None:
+    source = {"_target_": "raypipe.sources.Parquet", "uri": f"{files.folder}/*.parquet"}
+    columns = {"a": "int64", "at": "timestamp", "day": "date", "v": "vector"}
+    spec = build({"source": source, "contract": {"columns": columns}}, TableSpec)
+    at, day, vector = pa.array([0], pa.timestamp("ns", "UTC")), pa.array([0], pa.date32()), pa.array([[1.0]])
+    pq.write_table(pa.table({"a": pa.array([1], pa.int32()), "at": at, "day": day, "v": vector}), files.folder / "1.parquet")
+    assert ingest_tables({"t": spec}, files.storage)["t"].drift == ()
+    pq.write_table(pa.table({"a": [2], "at": at, "day": day, "v": vector}), files.folder / "2.parquet")
+    done = ingest_tables({"t": spec}, files.storage)["t"]
+    assert done.drift == (f"column a was int32, and is int64 (first in {files.folder}/2.parquet)",)
+    assert pl.read_delta(done.ref.uri).sort("a")["a"].to_list() == [1, 2]
 
 
 # --- sources that are the whole table ---

@@ -4,17 +4,23 @@ import contextlib
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import registry_parts
+from bundle_parts import trained
 from lineage_parts import IDS, PREPARED, ingested, prepared, registered, scored, version
 
 from raypipe import cli
 from raypipe.core.errors import LineageError, TableNotFound
 from raypipe.core.storage import Storage
 from raypipe.registry import Lineage, ModelVersion, Registry, Tracking
+from raypipe.serve import Limits
+from raypipe.serve._model import Loaded, Served
+from raypipe.serve._predict import Predict
+from raypipe.serve._store import NullOnlineStore
 from raypipe.tables import Tables
 
 if TYPE_CHECKING:
@@ -137,23 +143,29 @@ def test_an_endpoint_says_which_version_it_had_until_when(lineage) -> None:
 
 
 def test_the_answer_of_an_endpoint_leads_to_its_model(history, tracking, lineage, tmp_path) -> None:
-    digest = lineage.model("late@1").facts["digest"]
-    one = {"prediction_id": SERVED, "key": {"flight": 7}, "score": 0.5, "label": "false"}
-    body = {"model": {"name": "late", "version": 1, "digest": digest}, "predictions": [one, {**one, "prediction_id": "x"}]}
+    """The answer is made by the code of the endpoint itself."""
+    bundle = replace(trained("binary"), digest=lineage.model("late@1").facts["digest"])
+    served = Served(name="late", version=1, scorer=bundle, key=("carrier", "minute"))
+    predict = Predict(loaded=Loaded, limits=Limits, store=NullOnlineStore())
+    body = json.loads(predict.answer(served, bundle.example_records(2)))
+    first, second = body["predictions"]
     answer = tmp_path / "answer.json"
     answer.write_text(json.dumps(body))
-    code, found = ask(history, tracking, f"answer={answer}", f"prediction='{SERVED}'")
+    code, found = ask(history, tracking, f"answer={answer}", f"prediction='{second['prediction_id']}'")
     assert code == 0
-    assert found["start"] == f"prediction:{SERVED}"
+    assert found["start"] == f"prediction:{second['prediction_id']}"
     assert found["made_of"]["model"] == ["late@1"]
     assert found["made_of"]["table"] == ["flights@0", "weather@0"]
-    assert lineage.answer(body, "x").facts["key"] == {"flight": 7}
+    assert lineage.answer(body).facts["key"] == first["key"]
     other = {**body, "model": {**body["model"], "digest": "0" * 64}}
     for wrong, said in [(other, "the answer names bundle 000000000000"), ({}, "lacks 'model'"), ([], "another form")]:
         with pytest.raises(LineageError, match=said):
             lineage.answer(wrong)
     with pytest.raises(LineageError, match="the answer has 2 others"):
         lineage.answer(body, "y")
+    code, found = ask(history, tracking, f"prediction='{first['prediction_id']}'")
+    assert code == 2
+    assert "and answers are not stored" in found["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -238,3 +250,14 @@ def test_predictions_whose_files_are_gone_say_so(tracking, tmp_path) -> None:
     with pytest.raises(LineageError, match="predictions of m: files of version 0 are gone"):
         lineage.prediction(IDS[0])
     assert Tables(alone, "predictions").open("m").num_rows == 2
+
+
+def test_lineage_of_a_root_in_a_bucket(s3: str, tmp_path: Path) -> None:
+    root, none = Storage(root=f"{s3}/lineage"), Tracking(uri=f"sqlite:///{tmp_path}/mlflow.db")
+    ingested(root, "flights", {OLD: "a"})
+    scored(root, ModelVersion(name="m", version=1, digest="d", run_id="", bundle_uri=""), {"e": ("flights", 0)}, "4" * 16, IDS)
+    lineage = Lineage(none, root)
+    assert lineage.prediction(IDS[1]).facts["key"] == {"carrier": "UA", "flight": 1}
+    graph = lineage.walk(lineage.file(OLD), "forward")
+    assert graph.by_kind() == {"table": ["flights@0"], "predictions": ["m@0"]}
+    assert not (tmp_path / "mlflow.db").exists()

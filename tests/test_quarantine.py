@@ -30,7 +30,7 @@ def stamp(transaction: str, version: int | None = 0, *, minutes: int = 0) -> Sta
 
 
 def bad(row: int, *, uri: str = "a.csv", **more: Any) -> Found:
-    settings = {"rule": "max", "column": "b", "reason": "too large", "payload": f'{{"b": {row}}}', **more}
+    settings = {"rule": "max", "column": "b", "reason": "too large", "fragment": "aa", "payload": f'{{"b": {row}}}', **more}
     return Found(location={"uri": uri, "row": row}, **settings)
 
 
@@ -117,7 +117,7 @@ def test_an_id_names_table_place_and_payload_and_nothing_else() -> None:
         ([("quarantined", "never", 0), ("quarantined", "one", 0)], "open"),
     ],
 )
-@pytest.mark.parametrize("withdrawn", [None, "a.csv"])
+@pytest.mark.parametrize("withdrawn", [None, "aa"])
 def test_where_a_row_stands_follows_from_the_events_that_count(
     events: list[tuple[str, str, int]],
     expected: str,
@@ -130,7 +130,7 @@ def test_where_a_row_stands_follows_from_the_events_that_count(
     for i, (status, transaction, version) in enumerate(events):
         found = bad(1, status=status)
         if status == "withdrawn":
-            found = Found(rule="", column="", reason="", location={"uri": withdrawn}, payload=None, status="withdrawn")
+            found = Found(rule="", column="", reason="", location={}, payload=None, fragment=withdrawn, status="withdrawn")
         parts = [quarantine.write(f"{i}", stamp(transaction, version, minutes=i).records([found]))]
         quarantine.commit(parts, f"{transaction}-{i}")  # several events of one transaction, as they lie in one log
     assert quarantine.standings()["standing"].to_list() == [expected]
@@ -139,8 +139,8 @@ def test_where_a_row_stands_follows_from_the_events_that_count(
 def test_files_withdrawn_leave_the_records_of_others(quarantine: Quarantine, commit_table: Callable[[str], None]) -> None:
     commit_table("one")
     commit_table("two")
-    log(quarantine, stamp("one"), bad(1), bad(1, uri="b.csv"))
-    gone = Found(rule="", column="", reason="", location={"uri": "a.csv"}, payload=None, status="withdrawn")
+    log(quarantine, stamp("one"), bad(1), bad(1, uri="b.csv", fragment="bb"))
+    gone = Found(rule="", column="", reason="", location={}, payload=None, fragment="aa", status="withdrawn")
     log(quarantine, stamp("two", 1), gone)
     assert {r["location"]["uri"] for r in quarantine.newest(9)} == {"b.csv"}
     assert len(ids(quarantine, "withdrawn")) == 1

@@ -102,6 +102,21 @@ def test_a_row_that_comes_back_meets_the_table(files: Files, duplicates: Any, ex
         assert files.replay(columns={**WIDER, "at": "int64"}).reused
 
 
+def test_a_row_that_was_replaced_does_not_come_back_after_its_file_is_gone(files: Files) -> None:
+    files.settings = {"columns": {**COLUMNS, "at": "int64"}, "duplicates": {"latest": "at"}}
+    files.write("1.csv", "a,b,at\n1,1,1\n")
+    files.write("2.csv", "a,b,at\n2,2,1\n")
+    files.ingest()
+    files.write("2.csv", "a,b,at\n1,9,2\n", after=60)
+    files.ingest()
+    assert files.open() == {"replaced of a": 1}
+    files.write("1.csv", "a,b,at\n3,3,1\n", after=60)
+    files.write("2.csv", "a,b,at\n4,4,1\n", after=120)
+    files.ingest()
+    assert files.replay().rows.rows_in == 0
+    assert files.rows() == {3: 3, 4: 4}
+
+
 def test_masked_values_are_read_again_from_the_source_that_still_has_them(files: Files) -> None:
     files.settings = {"columns": {**COLUMNS, "who": {"type": "string", "pii": True}}}
     files.write("1.csv", "a,b,who\n1,99,Zaphod\n2,2,Arthur\n")

@@ -120,7 +120,7 @@ def test_any_value_comes_back_from_its_text(
         pytest.param("a.jsonl.gz", gzip.compress(LONG)[:-2000], "not a readable JSON lines file", id="truncated gz"),
         pytest.param("a.jsonl", GOOD.decode().encode("utf-16"), "not UTF-8 text.*set the source's encoding", id="UTF-16"),
         pytest.param(
-            "a.jsonl", GOOD * 200 + b'{"c": 1}\n', "has a key 'c' that its first records lack", id="a key that comes later"
+            "a.jsonl", GOOD * 1000 + b'{"c": 1}\n', "has a key 'c' that its first records lack", id="a key that comes later"
         ),
         pytest.param(
             "a.jsonl", b"[" + b"1," * 4000, "has a line of more than 0 MiB, perhaps one JSON document", id="a document"
@@ -130,7 +130,7 @@ def test_any_value_comes_back_from_its_text(
 def test_a_file_that_is_not_what_it_says_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: bytes, words: str
 ) -> None:
-    monkeypatch.setattr(internals, "_BLOCK_BYTES", 4096)
+    monkeypatch.setattr(internals, "_BLOCK_BYTES", 1 << 14)
     monkeypatch.setattr(internals, "_MAX_LINE_BYTES", 4096)
     path = write(tmp_path, name, data)
     with pytest.raises(SourceError, match=words) as caught:

@@ -18,8 +18,8 @@ _VALUES: Mapping[CheckName, str] = {
 }
 _WORDS = {"fail": "leak", "warn": "warning", "allowed": "allowed"}
 _STYLE = """
-td code { overflow-wrap: anywhere; }
-td.said { min-width: 26ch; }
+table { min-width: 640px; }
+td code { display: inline-block; min-width: 15ch; overflow-wrap: anywhere; }
 .fail b { color: var(--bad); } .warn b { color: var(--series1); } .allowed b { color: var(--muted); }
 .track { display: inline-block; width: 90px; height: 8px; margin-right: 10px; background: var(--sunk); border-radius: 3px; }
 .track i { display: block; height: 8px; border-radius: 3px; background: var(--series0); opacity: 0.55; }

@@ -21,7 +21,7 @@ from raypipe.core.digest import digest_json
 from raypipe.core.errors import ContractViolation
 from raypipe.core.rows import RowCounts
 from raypipe.core.storage import Storage
-from raypipe.ingest._plan import Intake, plan_intakes
+from raypipe.ingest._plan import Intake, plan_intakes, schema_facts
 from raypipe.ingest._read import records_name
 from raypipe.ingest._spec import Ingested, TableSpec
 from raypipe.ingest._take import Taken, stamp_of, take
@@ -97,8 +97,8 @@ def _void(found: Taken, storage: Storage, at: datetime) -> list[Part]:
     if not intake.void:
         return []
     gone = [
-        Found(rule="", column="", reason=intake.reason, location={"uri": uri}, payload=None, status="withdrawn")
-        for uri in intake.void
+        Found(rule="", column="", reason=intake.reason, location={}, payload=None, fragment=fragment, status="withdrawn")
+        for fragment in intake.void
     ]
     stamp = stamp_of(intake, at)
     return [Quarantine(storage, intake.name).write(records_name(stamp, "withdrawn"), stamp.records(gone))]
@@ -133,7 +133,7 @@ def _facts(found: Taken, findings: tuple[Finding, ...]) -> dict[str, Any]:
         "source": found.state,
         "identities": [read.task.fragment.identity for read in found.reads],
         "content": found.content,
-        "schema": {field.name: str(field.type) for read in found.reads for field in read.found},
+        **(schema_facts(found.columns) if found.reads else {name: before.get(name) for name in ("schema", "schema_arrow")}),
         "added": {name: found.contract.columns[name].to_dict() for name in added},
         "profiles": {n: p.to_dict() for n, p in found.totals.profiles.items()} or before.get("profiles", {}),
         "latest": {name: None if value is None else value.isoformat() for name, value in latest.items()},

@@ -1,9 +1,12 @@
 """What an ingest will do to each table: decided in the driver from what the source has and what the table's commit says."""
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import pyarrow as pa
 
 from raypipe.contract import Contract
 from raypipe.core.config import build, to_settings
@@ -17,7 +20,6 @@ from raypipe.tables import Part, TableRef, Tables
 NAME_LENGTH = 16
 _CODE = ("contract", "core", "expressions", "ingest", "profiles", "sources", "tables")
 _PART = re.compile(rf"part-[0-9]{{8}}-[0-9]{{5}}-([0-9a-f]{{{NAME_LENGTH}}})-")
-_ROOT_OF_ALL = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class Intake:
         rules: Digest of source settings, contract and code.
         parents: By foreign key, the transaction that made the rows which it looks at.
         removed: Parts of the base that leave with the files that they were made of.
-        void: URIs whose earlier quarantine records no longer hold; None for all of them.
+        void: Fragments, by the start of their identity, whose quarantine records no longer hold; None for all.
     """
 
     name: str
@@ -185,7 +187,7 @@ def remembered(contract: Contract, facts: Mapping[str, Any]) -> Contract:
 
 def _anew(shared: Mapping[str, Any], scan: Scan, reason: str) -> Intake:
     contract = shared.get("contract", shared["spec"].contract)
-    void = (_ROOT_OF_ALL,) if shared["base"] is not None else ()
+    void: tuple[str | None, ...] = (None,) if shared["base"] is not None else ()
     return Intake(**{**shared, "contract": contract}, scan=scan, mode="overwrite", reason=reason, void=void)
 
 
@@ -213,7 +215,7 @@ def _replaced(shared: Mapping[str, Any], name: str, spec: TableSpec, scan: Scan,
         return _anew(shared, _everything(name, spec, scan, seen), reason)
     old = {seen[uri]["identity"][:NAME_LENGTH] for uri in scan.replaced}
     removed = tuple(part.path for part in base.parts if origin_of(part.path) in old)
-    return Intake(**shared, scan=scan, mode="append", reason=reason, removed=removed, void=scan.replaced)
+    return Intake(**shared, scan=scan, mode="append", reason=reason, removed=removed, void=tuple(sorted(old)))
 
 
 def origin_of(path: str) -> str:
@@ -231,3 +233,18 @@ def _appended(scan: Scan, base: TableRef) -> str:
 
 def _files(num: int, kind: str = "") -> str:
     return f"{num:,} {kind}fragment{'' if num == 1 else 's'}"
+
+
+def schema_facts(found: pa.Schema) -> dict[str, Any]:
+    """Columns for a commit's facts: readable, and as Arrow writes them, since not every type can be told by its name."""
+    plain = found.remove_metadata()
+    return {
+        "schema": {field.name: str(field.type) for field in plain},
+        "schema_arrow": base64.b64encode(plain.serialize()).decode(),
+    }
+
+
+def schema_in(facts: Mapping[str, Any]) -> pa.Schema | None:
+    """The columns in a commit's facts, if there are any."""
+    text = facts.get("schema_arrow")
+    return None if text is None else pa.ipc.read_schema(pa.BufferReader(base64.b64decode(text)))

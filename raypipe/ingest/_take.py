@@ -17,7 +17,7 @@ from raypipe.core.storage import Storage, join
 from raypipe.ingest._capping import cap_outliers
 from raypipe.ingest._chunks import Piece
 from raypipe.ingest._parents import Files, key_loads
-from raypipe.ingest._plan import NAME_LENGTH, Intake
+from raypipe.ingest._plan import NAME_LENGTH, Intake, schema_in
 from raypipe.ingest._read import Read, Reader, Recipe, Task, add_cleaned, distinct
 from raypipe.ingest._totals import Totals, totals_of
 from raypipe.ingest._unique import base_pieces, make_unique
@@ -71,6 +71,11 @@ class Taken:
     def num_read(self) -> int:
         """Rows that came in."""
         return self.rows.rows_in
+
+    @property
+    def columns(self) -> pa.Schema:
+        """All columns that were found, declared or not."""
+        return pa.schema({field.name: field for read in self.reads for field in read.found}.values())
 
     @property
     def content(self) -> list[str]:
@@ -140,7 +145,7 @@ def _recipe(intake: Intake, done: Mapping[str, Taken], tables: Tables, at: datet
         label="" if intake.base is None else intake.base.label,
         source=intake.spec.source,
         contract=intake.contract,
-        before=pa.schema([(name, pa.type_for_alias(kind)) for name, kind in facts.get("schema", {}).items()]) or None,
+        before=schema_in(facts),
         parents=share(key_loads(intake.contract, {n: _files(t, tables) for n, t in done.items()}, tables)),
         stamp=stamp_of(intake, at),
         digests=intake.scan.takes == "all",

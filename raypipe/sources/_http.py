@@ -45,7 +45,7 @@ class HttpApi:
         lists: Keys that hold lists, read as lists of text.
         max_pages: More are refused.
         retries: How often a request is tried again after 429, a 5xx, or a failure of the network: after the wait that
-            ``Retry-After`` names, else after 0.5 s, 1 s, 2 s and so on.
+            ``Retry-After`` names, else after 0.5 s, 1 s, 2 s and so on, and never after more than 60 s.
         timeout: Of one request.
     """
 

@@ -52,12 +52,12 @@ class ByNumber:
 
 @config
 class ByOffset:
-    """Pages begin at a record; one with fewer than `limit` records is the last.
+    """Pages begin at a record; one without records is after the last.
 
     Attributes:
         parameter: Of the query.
         limit_parameter: Of the query.
-        limit: Records a page.
+        limit: Records a page, at most.
     """
 
     kind: Literal["offset"] = "offset"

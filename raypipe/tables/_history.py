@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from raypipe.tables._log import actions_of, commit_times, facts_in, info_of, log_versions
+from raypipe.tables._log import actions_of, entries, facts_in, info_of, log_versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +46,9 @@ class Commit:
 
 def history(uri: str, tags: Mapping[str, int]) -> tuple[Commit, ...]:
     """Every version of table `uri` in its log, the latest first; `tags` are versions by tag."""
-    times, rows = commit_times(uri), _Rows()
-    found = []
-    for version in log_versions(uri):
-        actions = actions_of(uri, version)
+    rows, found = _Rows(), []
+    for entry in entries(uri):
+        version, actions = entry.version, entry.actions
         info = info_of(actions)
         rows.follow(version, actions)
         facts = facts_in(info)
@@ -57,7 +56,7 @@ def history(uri: str, tags: Mapping[str, int]) -> tuple[Commit, ...]:
         found.append(
             Commit(
                 version=version,
-                at=times[version],
+                at=entry.at,
                 by=str(info.get("userName", "")),
                 operation=f"{info.get('operation', 'unknown')} {mode}".strip(),
                 transaction=str(facts.get("transaction", "")),

@@ -4,7 +4,8 @@ deltalake reads it for what is in a table; here it is read for what our commits 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -48,7 +49,7 @@ def damaged(uri: str, error: Exception) -> StorageError:
     return StorageError(uri, f"the table's log is damaged ({text})", "bring the file back from a backup")
 
 
-def info_of(actions: list[Action]) -> Mapping[str, Any]:
+def info_of(actions: Sequence[Action]) -> Mapping[str, Any]:
     """What a commit says about itself; empty for a writer that says nothing."""
     return next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
 
@@ -58,7 +59,7 @@ def facts_in(info: Mapping[str, Any]) -> Mapping[str, Any]:
     return dict(json.loads(info.get(FACTS) or "{}"))
 
 
-def data_actions(actions: list[Action], kind: Literal["add", "remove"]) -> Iterator[Mapping[str, Any]]:
+def data_actions(actions: Sequence[Action], kind: Literal["add", "remove"]) -> Iterator[Mapping[str, Any]]:
     """Files that join or leave the table as rows; a mere rewriting of the same rows is not among them."""
     return (action[kind] for action in actions if kind in action and action[kind].get("dataChange", True))
 
@@ -97,10 +98,23 @@ def changes_between(uri: str, before: int, after: int) -> Changes:
     return found
 
 
-def commit_times(uri: str) -> dict[int, datetime]:
-    """When each version in the log was committed; never before the one that it follows, whatever the writers' clocks said."""
-    out, latest_ms = {}, 0
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One version in the log: when it was committed, never before the one that it follows, and its actions."""
+
+    version: int
+    at: datetime
+    actions: Sequence[Action]
+
+
+def entries(uri: str) -> Iterator[Entry]:
+    """All versions of table `uri` that are in its log, in their order, whatever the clocks of their writers said.
+
+    Raises:
+        StorageError: when a file of the log is damaged.
+    """
+    latest_ms = 0
     for version in log_versions(uri):
-        latest_ms = max(latest_ms, int(info_of(actions_of(uri, version)).get("timestamp", 0)))
-        out[version] = datetime.fromtimestamp(latest_ms / 1000, UTC)
-    return out
+        actions = actions_of(uri, version)
+        latest_ms = max(latest_ms, int(info_of(actions).get("timestamp", 0)))
+        yield Entry(version=version, at=datetime.fromtimestamp(latest_ms / 1000, UTC), actions=actions)

@@ -8,7 +8,7 @@ moment and wherever a job is killed. Records of a job that refused its whole inp
 quarantined   a row was set aside
 still_bad     a replay looked at it again and it broke the contract again
 resolved      a replay has brought it into the table
-withdrawn     its file or table was read anew: earlier records of `location.uri`, or all where that is null, are void
+withdrawn     its file or table was read anew: earlier records of `fragment`, or all where that is null, are void
 ```
 """
 
@@ -62,7 +62,7 @@ SCHEMA = pa.schema(
     ]
 )
 """`fragment` is the start of the identity of what was read, `version` that of the table which the transaction makes."""
-_EVENTS = ["id", "status", "rule", "column", "location", "transaction", "version", "at"]
+_EVENTS = ["id", "status", "rule", "column", "location", "fragment", "transaction", "version", "at"]
 _ID_LENGTH = 16
 
 
@@ -88,7 +88,7 @@ class Found:
     location: Mapping[str, Any]
     payload: str | None
     masked: bool = False
-    fragment: str = ""
+    fragment: str | None = ""
     id: str = ""
     status: Status = "quarantined"
 
@@ -202,7 +202,7 @@ def standings(uris: Sequence[str], *, committed: Callable[[str], bool]) -> pl.Da
     latest = counted.filter(pl.col("status") != "withdrawn").unique("id", keep="last", maintain_order=True)
     set_aside = counted.filter(pl.col("status") == "quarantined").group_by("id").agg(since=pl.col("version").max())
     latest = latest.join(set_aside, on="id", how="left")
-    void = latest.join(_withdrawn(counted), on="uri", how="left", nulls_equal=True).with_columns(
+    void = latest.join(_withdrawn(counted), on="fragment", how="left").with_columns(
         pl.max_horizontal("until", pl.lit(_until_of_all(counted)))
     )
     standing = (
@@ -218,12 +218,12 @@ def standings(uris: Sequence[str], *, committed: Callable[[str], bool]) -> pl.Da
 
 
 def _withdrawn(events: pl.DataFrame) -> pl.DataFrame:
-    found = events.filter((pl.col("status") == "withdrawn") & pl.col("uri").is_not_null())
-    return found.group_by("uri").agg(until=pl.col("version").max())
+    found = events.filter((pl.col("status") == "withdrawn") & pl.col("fragment").is_not_null())
+    return found.group_by("fragment").agg(until=pl.col("version").max())
 
 
 def _until_of_all(events: pl.DataFrame) -> int | None:
-    found = events.filter((pl.col("status") == "withdrawn") & pl.col("uri").is_null())["version"].max()
+    found = events.filter((pl.col("status") == "withdrawn") & pl.col("fragment").is_null())["version"].max()
     return found if isinstance(found, int) else None
 
 

@@ -19,7 +19,7 @@ from raypipe.core.storage import Storage, delta_options, join, list_files
 from raypipe.tables import _tags
 from raypipe.tables._commit import NO_VERSION, Change, apply, latest_version, open_delta, restore
 from raypipe.tables._history import Commit, facts_of, history
-from raypipe.tables._log import commit_times, content_facts, damaged
+from raypipe.tables._log import content_facts, damaged, entries
 from raypipe.tables._part import Part
 from raypipe.tables._selector import Selector, parse_selector
 from raypipe.tables._vacuum import Vacuumed, vacuum
@@ -100,7 +100,7 @@ class Tables:
             TableNotFound: when it was not there yet.
         """
         instant = when if when.tzinfo else when.replace(tzinfo=UTC)
-        times = commit_times(self.uri(name))
+        times = {entry.version: entry.at for entry in entries(self.uri(name))}
         found = [version for version, committed in times.items() if committed <= instant]
         if not found:
             first = min(times.values(), default=None)

@@ -20,6 +20,7 @@ _CLOCKS = frozenset({"current_date", "current_time", "current_timestamp", "local
 _TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
 _ALSO_RANDOM = frozenset({"reservoir_quantile"})
 _KEEP_LEFT, _KEEP_RIGHT = ("INNER", "LEFT", "SEMI", "ANTI"), ("INNER", "RIGHT")
+_QUALIFIED = 2
 _PIECES = "piece by piece it would give other rows"
 
 
@@ -67,13 +68,16 @@ class _Checker:
         if node["type"] != "SELECT_NODE":
             raise ValueError("a recursive query cannot be run piece by piece; write it as a python transform")
         kind = self._relation(node["from_table"], inner)
-        for part in ("select_list", "where_clause", "group_expressions", "having", "qualify"):
-            for nested in _subqueries(node.get(part)):
-                if self._query(nested, inner) == "split":
-                    raise ValueError(f"a subquery in an expression reads rows that are split: {_PIECES}; write it as a join")
+        parts = ("select_list", "where_clause", "group_expressions", "having", "qualify", "modifiers")
+        self._check_nested([node.get(part) for part in parts], inner)
         if kind == "split":
             self._check_across(node)
         return kind
+
+    def _check_nested(self, value: Any, known: Mapping[str, Kind]) -> None:
+        for found in _nodes(value, nested=False):
+            if found.get("class") == "SUBQUERY" and self._query(found["subquery"]["node"], known) == "split":
+                raise ValueError(f"a subquery in an expression reads rows that are split: {_PIECES}; write it as a join")
 
     def _set_operation(self, node: Node, known: Mapping[str, Kind]) -> Kind:
         name, kinds = node["setop_type"], {self._query(child, known) for child in node["children"]}
@@ -101,6 +105,7 @@ class _Checker:
             case "JOIN":
                 return self._join(node, known)
             case "EMPTY" | "EXPRESSION_LIST" | "TABLE_FUNCTION" | "COLUMN_DATA":
+                self._check_nested(list(node.values()), known)
                 return "whole"
             case other:
                 raise ValueError(f"{other} in FROM cannot be run piece by piece; write it as a python transform")
@@ -115,21 +120,32 @@ class _Checker:
     def _join(self, node: Node, known: Mapping[str, Kind]) -> Kind:
         left, right = self._relation(node["left"], known), self._relation(node["right"], known)
         kind, how = node["join_type"], node["ref_type"]
+        self._check_nested(node.get("condition"), known)
         if left == right == "whole":
             return "whole"
         if how == "POSITIONAL":
             raise ValueError(f"a positional join: {_PIECES}; join on a key")
         if left == right:
-            equal = set(node.get("using_columns") or ()) | _equal_names(node.get("condition"))
-            if how != "NATURAL":
-                self._need_by("a join of tables that are split", [equal])
-            made_null = {"LEFT": ("right",), "RIGHT": ("left",), "OUTER": ("left", "right")}.get(kind, ())
-            self._outer |= {name for side in made_null for name in _aliases(node[side])}
+            self._check_meeting(node, known)
         elif kind not in (_KEEP_LEFT if left == "split" else _KEEP_RIGHT):
             raise ValueError(
                 f"{kind} JOIN keeps rows of a table that every task has whole: {_PIECES}; join on the columns of by"
             )
         return "split"
+
+    def _check_meeting(self, node: Node, known: Mapping[str, Kind]) -> None:
+        """A join of split tables: on the columns of by, which stay those of the piece."""
+        sides, kind = (node["left"], node["right"]), node["join_type"]
+        using = set(node.get("using_columns") or ())
+        if node["ref_type"] == "NATURAL" and all(side.get("table_name") in self._split - known.keys() for side in sides):
+            using |= self._by  # every input has them
+        self._need_by("a join of tables that are split", [using | _equal_names(node.get("condition"), *map(_aliases, sides))])
+        if kind in ("RIGHT", "OUTER") and not self._by <= using:
+            raise ValueError(
+                f"a {kind} JOIN of tables that are split leaves columns of by null; write USING ({', '.join(self._by)})"
+            )
+        made_null = {"LEFT": sides[1:], "RIGHT": sides[:1], "OUTER": sides}.get(kind, ())
+        self._outer |= {name for side in made_null for name in _aliases(side)}
 
     def _check_across(self, node: Node) -> None:
         """What a SELECT over split rows computes across rows."""
@@ -162,6 +178,11 @@ class _Checker:
             taken = sorted((replaced | renamed | alias) & self._by)
             if taken:
                 raise ValueError(f"{taken[0]} is a column of by and cannot be the name of another value")
+            excluded = {*(item.get("exclude_list") or ()), *(e["column"] for e in item.get("qualified_exclude_list") or ())}
+            if item.get("type") == "STAR" and item.get("relation_name") in self._outer and not self._by <= excluded:
+                raise ValueError(
+                    f"{item['relation_name']}.* has columns of by that are null where the join found nothing; leave them out"
+                )
             if _last(item) in self._by and not self._names([item]):
                 raise ValueError(
                     f"{'.'.join(item['column_names'])} is null where the join found nothing; take it from the other"
@@ -229,10 +250,6 @@ def _nodes(value: Any, *, nested: bool = True) -> Iterator[Node]:
             yield from _nodes(child, nested=nested)
 
 
-def _subqueries(value: Any) -> Iterator[Node]:
-    return (found["subquery"]["node"] for found in _nodes(value, nested=False) if found.get("class") == "SUBQUERY")
-
-
 def _check_node(node: Node) -> None:
     """What is refused wherever it stands: what reads the world, and what is not a function of the rows."""
     name = node.get("function_name", "")
@@ -253,16 +270,20 @@ def _check_modifiers(node: Node) -> None:
             raise ValueError(f"{word} over rows that are split: rows of a table have no order; use a window with partition by")
 
 
-def _equal_names(condition: Any) -> set[str]:
-    """Names `x` of the conditions ``a.x = b.x`` that a join needs together."""
+def _equal_names(condition: Any, left: set[str], right: set[str]) -> set[str]:
+    """Names `x` of the conditions ``a.x = b.x`` that all pairs of a join meet, of one table on each side of it."""
     if not isinstance(condition, Mapping):
         return set()
     if condition.get("type") == "CONJUNCTION_AND":
-        return {name for child in condition["children"] for name in _equal_names(child)}
-    if condition.get("type") in ("COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM"):
-        left, right = _last(condition["left"]), _last(condition["right"])
-        return {left} if left and left == right else set()
-    return set()
+        return {name for child in condition["children"] for name in _equal_names(child, left, right)}
+    if condition.get("type") not in ("COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM"):
+        return set()
+    names = [node.get("column_names", ()) for node in (condition["left"], condition["right"])]
+    if any(len(name) != _QUALIFIED for name in names) or names[0][1] != names[1][1]:
+        return set()
+    tables = [names[0][0], names[1][0]]
+    meets = any(one in left and other in right for one, other in (tables, reversed(tables)))
+    return {str(names[0][1])} if meets else set()
 
 
 def _place(names: Sequence[str], name: str) -> int:
