@@ -106,6 +106,18 @@ def test_ten_thousand_categories_that_tell_nothing_have_no_strength_and_those_th
     assert by_rate("binary", leak.sums_DFV).value > 0.99
 
 
+def test_the_interval_of_an_auc_is_that_of_hanley_and_mcneil_and_shrinks_with_the_rows() -> None:
+    rng = np.random.default_rng(0)
+    margins = []
+    for num in (200, 20_000):
+        y = np.arange(num) % 2 == 0
+        found = by_order("binary", groups_of([*rng.normal(y * 1.8)], [*y]))
+        assert found.value == pytest.approx(0.9, abs=0.03)
+        margins.append(found.margin)
+    assert margins[0] / 2.576 == pytest.approx(0.0219, abs=0.003)
+    assert margins[0] / margins[1] == pytest.approx(10, rel=0.2)
+
+
 def test_few_positives_are_never_told_by_chance() -> None:
     found = by_order("binary", groups_of([1.0, 2.0, 3.0, *range(4, 40)], [True, True, False, *[False] * 36]))
     assert found.value > 0.95
@@ -161,8 +173,8 @@ def report(*measures: Measure, by_time: bool = False, task: str = "binary") -> R
     return Report(subject="x", label="y", task=task, split="", by_time=by_time, rows={}, columns=("a", "b"), measures=measures)
 
 
-def measure(check: CheckName, value: float, *, column: str = "", noise: float = 0.0) -> Measure:
-    return Measure(check=check, column=column, value=value, text="said", noise=noise)
+def measure(check: CheckName, value: float, *, column: str = "", noise: float = 0.0, margin: float = 0.0) -> Measure:
+    return Measure(check=check, column=column, value=value, text="said", noise=noise, margin=margin)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +184,8 @@ def measure(check: CheckName, value: float, *, column: str = "", noise: float = 
         ({}, report(measure("proxies", 0.9, column="a")), False),
         ({}, report(measure("proxies", 0.901, column="a")), True),
         ({}, report(measure("proxies", 0.99, column="a", noise=0.99)), False),
+        ({}, report(measure("proxies", 0.92, column="a", margin=0.03)), False),
+        ({}, report(measure("proxies", 0.94, column="a", margin=0.03)), True),
         ({"max_auc": 0.999}, report(measure("proxies", 0.99, column="a")), False),
         ({"max_auc": 0.999}, report(measure("proxies", 0.99, column="a"), task="regression"), True),
         ({"allow": {"a": "why"}}, report(measure("proxies", 1.0, column="a")), False),

@@ -42,7 +42,7 @@ def family(cls: type[RaypipeError]) -> list[type[RaypipeError]]:
     return [cls, *(found for child in cls.__subclasses__() for found in family(child))]
 
 
-CLASSES = [cls for cls in family(RaypipeError) if cls.__module__ == errors.__name__]
+CLASSES = [cls for cls in dict.fromkeys(family(RaypipeError)) if cls.__module__ == errors.__name__ and cls.__name__[0] != "_"]
 every = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 
 
@@ -90,7 +90,8 @@ def test_the_docstring_shows_exactly_these_classes_in_their_tree() -> None:
     for i, (depth, name) in enumerate(shown):
         above = [other for level, other in shown[:i] if level == depth - 1]
         parents[name] = above[-1] if above else None
-    assert parents == {cls.__name__: cls.__base__.__name__ if cls is not RaypipeError else None for cls in CLASSES}
+    public = {cls: [base.__name__ for base in cls.__mro__[1:] if base in CLASSES] for cls in CLASSES}
+    assert parents == {cls.__name__: next(iter(above), None) for cls, above in public.items()}
 
 
 def test_all_problems_of_a_configuration_are_shown_each_on_its_line() -> None:

@@ -196,7 +196,7 @@ def tried(way: Any, *given: Any) -> tuple[str, Any]:
     try:
         return "gave", way(*given)
     except FeatureError as error:
-        return "refused", error.feature
+        return "refused", error.subject
 
 
 @pytest.mark.parametrize(("kind", "held"), list(itertools.product(KINDS, [*HOSTILE, "junk"])))

@@ -75,7 +75,7 @@ def test_a_feature_on_what_the_label_is_made_of_is_refused_by_name_and_can_be_le
     task = {**task, "derive": {**TASK["derive"], **task.get("derive", {})}}
     with pytest.raises(FeatureError, match=f"uses column {column}, of which the label is made.*leak_guard=false") as caught:
         shop.plan(task, features)
-    assert caught.value.feature == next(iter(features))
+    assert caught.value.subject == next(iter(features))
     assert "\n" not in str(caught.value)
     assert shop.plan({**task, "leak_guard": False}, features).task.label == task["label"]
 

@@ -14,7 +14,7 @@ from raypipe.core.storage import Storage
 from raypipe.ingest import _replay as internals
 from raypipe.ingest import ingest_tables, replay_table
 from raypipe.ingest._again import rows_of_payloads
-from raypipe.pipeline import QuarantineQuery, run_quarantine
+from raypipe.pipeline import Experiment, QuarantineQuery, run_quarantine, run_replay
 from raypipe.tables import Quarantine, Tables
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -224,3 +224,15 @@ def test_the_quarantine_is_shown_with_counts_and_newest_rows(files: Files, capsy
         code, shown = show(wrong)
         assert code == 2
         assert words in shown["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [("flight", "replay.table: no table flight; did you mean flights?"), ("flights", "table flights does not exist")],
+)
+def test_a_replay_of_a_table_that_is_not_there_is_refused(
+    table: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["experiment=flights", f"replay.table={table}", f"storage.root={tmp_path}"]
+    assert run_job("replay", Experiment, run_replay, argv) == 2
+    assert words in json.loads(capsys.readouterr().out)["error"]["message"]

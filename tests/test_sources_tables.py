@@ -133,7 +133,7 @@ def test_each_parquet_file_has_the_schema_that_it_has(tmp_path: Path) -> None:
     assert [schema.names for schema in read(source, columns=["id"]).schemas.values()] == [["id", "x"], ["id", "xx"]]
     with pytest.raises(SchemaMismatch, match="xx is perhaps the renamed x") as caught:
         read(source, columns=["id", "x"])
-    assert caught.value.uri == str(b)
+    assert caught.value.subject == str(b)
 
 
 def test_conditions_that_cannot_be_are_refused(tmp_path: Path) -> None:

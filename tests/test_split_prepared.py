@@ -1,6 +1,7 @@
 """Every split through a whole preparation: rows counted by reason, folds of target encoding without leaks, the same again."""
 
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from shops import FEATURES, SPLIT, Shop, orders, write_orders
 
-from raypipe.core.config import build
+from raypipe.core.config import build, to_settings
+from raypipe.core.digest import digest_json
 from raypipe.core.errors import ConfigError
 from raypipe.joins import Joins
+from raypipe.pipeline._judge import unseen_problem
 from raypipe.prepare import JOINED_AT, JOINED_LABEL, Prepared
 from raypipe.prepare._folds import Folding
-from raypipe.split import SPLITS, KFold, PredefinedSplit, Split, StratifiedSplit, TimeSplit
+from raypipe.split import SPLITS, HashSplit, KFold, PredefinedSplit, Split, StratifiedSplit, TimeSplit
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -152,3 +155,24 @@ def test_splits_that_do_not_fit_the_task_are_refused_before_any_row_is_read(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         shop.plan(task, split=split)
+
+
+@pytest.mark.parametrize(
+    ("split", "tables", "words"),
+    [
+        (StratifiedSplit(), {"orders": 3}, None),
+        (StratifiedSplit(), {"orders": 2}, "rows change their split when tables do"),
+        (HashSplit(), {"orders": 2}, None),
+        (KFold(), {"orders": 3}, "another split"),
+    ],
+)
+def test_a_champion_is_compared_only_on_rows_that_it_cannot_have_seen(
+    split: Split, tables: dict[str, int], words: str | None
+) -> None:
+    """A stratified split cuts each class anew when the table grows: what is for test now may have been learned from."""
+    trained = StratifiedSplit() if words and "another" in words else split
+    meta = {"split": {"digest": digest_json(to_settings(trained))}, "tables": tables}
+    run, target = SimpleNamespace(split=split), object()
+    prepared = SimpleNamespace(columns=("a",), target=target, tables={"orders": 3})
+    found: Any = unseen_problem(run, prepared, SimpleNamespace(input_columns=("a",), target=target, meta=meta))  # type: ignore[arg-type]
+    assert found is None if words is None else words in found

@@ -39,7 +39,7 @@ def test_what_is_missing_is_named(root: Storage) -> None:
     for read in (storage.read_json, storage.read_bytes, storage.download_folder):
         with pytest.raises(StorageError, match="does not exist") as caught:
             read(uri)
-        assert caught.value.uri == uri
+        assert caught.value.subject == uri
         assert "\n" not in str(caught.value)
 
 

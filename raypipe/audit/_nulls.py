@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from raypipe.audit._check import Chunk, merge_columns
 from raypipe.audit._report import CheckName, Measure
-from raypipe.audit._strength import by_order
+from raypipe.audit._strength import Strength, by_order
 from raypipe.core.tensors import TargetKind
 
 
@@ -86,14 +86,17 @@ class KnownLater:
                 f"null in {_share(nulls.unknown_G)} of {int(nulls.unknown_G.sum()):,} rows whose label is unknown and in "
                 f"{_share(nulls.known_G)} of the others (AUC {tells.value:.3f})"
             )
-            found.append(Measure(check=self.name, column=name, value=tells.value, noise=tells.noise, text=text))
+            found.append(self._measure(name, tells, text))
         if nulls.label_GV[1, 0]:
             tells = by_order(self.kind, nulls.label_GV)
             word = "rank correlation" if self.kind == "regression" else "AUC"
             share = nulls.label_GV[1, 0] / nulls.label_GV[:, 0].sum()
             text = f"null in {share:.1%} of train rows; where it is null tells the label with {word} {tells.value:.3f}"
-            found.append(Measure(check=self.name, column=name, value=tells.value, noise=tells.noise, text=text))
+            found.append(self._measure(name, tells, text))
         return found
+
+    def _measure(self, name: str, tells: Strength, text: str) -> Measure:
+        return Measure(check=self.name, column=name, value=tells.value, noise=tells.noise, margin=tells.margin, text=text)
 
 
 def _share(rows_G: NDArray[np.int64]) -> str:

@@ -135,7 +135,7 @@ class Audit:
 
     def _judge(self, m: Measure, report: Report) -> Iterator[Finding]:
         severity = self.severity(m.check, by_time=report.by_time)
-        if severity == "off" or m.value <= self.bound(m.check, report) or m.value <= m.noise:
+        if severity == "off" or m.value - m.margin <= self.bound(m.check, report) or m.value <= m.noise:
             return
         if m.check in _BY_COLUMN and m.column in self.allow:
             yield Finding(check=m.check, column=m.column, severity="allowed", text=f"{m.text}; allowed: {self.allow[m.column]}")

@@ -78,7 +78,7 @@ class Proxies:
         near = "" if column.values.exact else ", near values together"
         rows = int(column.values.sums_DFV[..., 0].sum() + column.null_FV[:, 0].sum())
         text = f"{words} {best.value:.4f} alone, {how}{near}, on {rows:,} train rows"
-        return [Measure(check=self.name, column=name, value=best.value, noise=best.noise, text=text)]
+        return [Measure(check=self.name, column=name, value=best.value, noise=best.noise, margin=best.margin, text=text)]
 
 
 def _column_sums(one: Coded, chunk: Chunk) -> ColumnSums:

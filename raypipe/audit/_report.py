@@ -29,6 +29,7 @@ class Measure:
         value: What the bound of the check is for.
         text: What it is, in one line.
         noise: What chance alone may give; a value that is not above is never a leak.
+        margin: How far the value may be from that of more rows; a value counts that is above its bound by more.
         weight: ``leak`` is judged by the severity of the check, a ``hint`` is a warning at most.
     """
 
@@ -37,6 +38,7 @@ class Measure:
     value: float
     text: str
     noise: float = 0.0
+    margin: float = 0.0
     weight: Literal["leak", "hint"] = "leak"
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from raypipe.core.tensors import TargetKind
 
-_SIGMAS = 4.0
+_SIGMAS, _INTERVAL_SIGMAS = 4.0, 2.576
 _PRIOR_ROWS = 1.0
 _MAX_BINS, _ROWS_PER_BIN = 32, 100
 
@@ -24,16 +24,18 @@ class Strength:
         value: Area under the ROC curve, 0.5 to 1 (of several classes each against the rest, weighted by their rows); or the
             absolute rank correlation, 0 to 1.
         noise: What a column that tells nothing exceeds in one of 30,000 cases.
+        margin: Half of the 99 % interval of the value.
     """
 
     value: float
     noise: float
+    margin: float
 
 
 def by_order(kind: TargetKind, sums_GV: NDArray[np.float64]) -> Strength:
     """Of the order of the groups itself, upwards or downwards; groups are ties."""
     if kind == "regression":
-        return Strength(value=abs(_correlation(sums_GV)), noise=_SIGMAS / max(1.0, float(sums_GV[:, 0].sum()) - 1) ** 0.5)
+        return _of_correlation(abs(_correlation(sums_GV)), float(sums_GV[:, 0].sum()))
     auc_K = np.array([_auc(sums_GV[:, 0], sums_GV[:, k]) for k in range(1, sums_GV.shape[1])])
     return _of_classes(np.maximum(auc_K, 1 - auc_K), sums_GV)
 
@@ -45,8 +47,7 @@ def by_rate(kind: TargetKind, sums_DFV: NDArray[np.float64]) -> Strength:
     rate_DFV = (others_DFV + _PRIOR_ROWS * total_V / total_V[0]) / (others_DFV[..., :1] + _PRIOR_ROWS)
     flat_GV, rate_GV = sums_DFV.reshape(-1, len(total_V)), rate_DFV.reshape(-1, len(total_V))
     if kind == "regression":
-        found = by_order(kind, _in_order(rate_GV[:, 1], flat_GV))
-        return Strength(value=max(0.0, _correlation(_in_order(rate_GV[:, 1], flat_GV))), noise=found.noise)
+        return _of_correlation(max(0.0, _correlation(_in_order(rate_GV[:, 1], flat_GV))), float(total_V[0]))
     auc_K = np.array([_auc_of(rate_GV[:, k], flat_GV, k) for k in range(1, len(total_V))])
     return _of_classes(auc_K, flat_GV)
 
@@ -68,12 +69,30 @@ def _of_classes(auc_K: NDArray[np.float64], sums_GV: NDArray[np.float64]) -> Str
     noise_K = _SIGMAS * np.sqrt((num_rows + 1) / (12 * np.maximum(pairs_K, 1e-9)))
     weight_K = np.where(pairs_K > 0, rows_K, 0.0)
     if not weight_K.sum():
-        return Strength(value=0.5, noise=float("inf"))
+        return Strength(value=0.5, noise=float("inf"), margin=0.0)
     auc_K = np.where(pairs_K > 0, auc_K, 0.5)
+    margin_K = _margin(auc_K, rows_K, num_rows - rows_K)
     return Strength(
         value=float(np.average(auc_K, weights=weight_K)),
         noise=0.5 + float(np.average(np.where(pairs_K > 0, noise_K, 0.0), weights=weight_K)),
+        margin=float(np.average(margin_K, weights=weight_K)),
     )
+
+
+def _of_correlation(value: float, num_rows: float) -> Strength:
+    root = max(1.0, num_rows - 1) ** 0.5
+    return Strength(value=value, noise=_SIGMAS / root, margin=_INTERVAL_SIGMAS * (1 - min(1.0, value) ** 2) / root)
+
+
+def _margin(
+    auc_K: NDArray[np.float64], positives_K: NDArray[np.float64], negatives_K: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Half of the interval of an area under a ROC curve (Hanley and McNeil, 1982)."""
+    square_K = auc_K**2
+    variance_K = auc_K * (1 - auc_K) + (positives_K - 1) * (auc_K / (2 - auc_K) - square_K)
+    variance_K += (negatives_K - 1) * (2 * square_K / (1 + auc_K) - square_K)
+    margin_K: NDArray[np.float64] = np.sqrt(np.maximum(variance_K, 0) / np.maximum(positives_K * negatives_K, 1))
+    return _INTERVAL_SIGMAS * margin_K
 
 
 def _auc(rows_G: NDArray[np.float64], positives_G: NDArray[np.float64]) -> float:

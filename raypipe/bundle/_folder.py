@@ -187,7 +187,7 @@ def _check_golden(bundle: Bundle, golden: Golden, uri: str) -> None:
     features, rows = bundle.features, golden.rows
     try:
         by_columns = features.transform(rows)
-        by_row = [features.row(record) for record in bundle.inputs.read_records(json_rows(rows)).rows]
+        by_row = [features.row(record) for record in bundle.inputs.of_clean_rows.read_records(json_rows(rows)).rows]
         scores = bundle.model.predict(by_columns)
     except Exception as error:  # of a user's function or model
         raise BundleError(uri, f"the golden rows cannot be recomputed ({type(error).__name__}: {error})") from error

@@ -165,9 +165,9 @@ def compare_loaded(features: FittedFeatures, probe: Probe, tensors: Tensors, *, 
 
 
 def _read_real(inputs: Contract, real: pa.Table, uri: str) -> list[dict[str, object]]:
-    """Real rows as a client would send them; refused when they break the contract."""
-    records = json_rows(real)
-    for checked in (inputs.check(real), read := inputs.read_records(records)):
+    """Real rows, cleaned as they are, as a client could send them; refused when they break the contract."""
+    records, rules = json_rows(real), inputs.of_clean_rows
+    for checked in (rules.check(real), read := rules.read_records(records)):
         for bad in checked.bad.slice(0, 1).to_pylist():
             said = f"real row {bad['row']} breaks the input contract, so no client could ask for it: column {bad['column']}"
             raise BundleError(uri, f"{said}: {bad['reason']}; the row is {show_row(records[bad['row']])}")

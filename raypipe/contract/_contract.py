@@ -32,6 +32,7 @@ from raypipe.contract._table_rules import (
     RowRule,
     settings_of,
 )
+from raypipe.contract._values import one_array
 from raypipe.core.config import Name, build, config
 from raypipe.core.digest import digest_json
 from raypipe.core.errors import ConfigError, SchemaMismatch
@@ -235,6 +236,11 @@ class Contract:
             distribution={name: drift for name, drift in self.distribution.items() if name in wanted},
         )
 
+    @cached_property
+    def of_clean_rows(self) -> "Contract":
+        """The same rules for rows that were cleaned: a step such as ``x * 1.8 + 32`` must not be taken twice."""
+        return replace(self, columns={name: replace(column, clean=()) for name, column in self.columns.items()})
+
     def with_added(self, fields: pa.Schema) -> "Contract":
         """The contract with nullable and optional columns for those `fields` that it lacks.
 
@@ -262,7 +268,7 @@ class Contract:
             unexpected = [name for name in table.column_names if name not in self.columns]
             raise SchemaMismatch("input", missing, unexpected, likely_renames(missing, unexpected))
         nulls = {name: pa.nulls(table.num_rows, self.columns[name].arrow_type) for name in absent}
-        return {n: nulls[n] if n in nulls else _one_array(table.column(n)) for n in self.columns}
+        return {n: nulls[n] if n in nulls else one_array(table.column(n)) for n in self.columns}
 
     @staticmethod
     def _read_by_expressions(columns: Mapping[str, Column]) -> Iterator[tuple[str, str]]:
@@ -290,8 +296,3 @@ class Contract:
             tuple(RecordColumn.of(n, c, nullable=self.nullable(n), key=n in self.key) for n, c in columns),
             tuple(condition for condition in self._conditions if condition.rule.severity != "warn"),
         )
-
-
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    found = column.combine_chunks()
-    return found if isinstance(found, pa.Array) else pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in found.chunks])

@@ -194,3 +194,9 @@ def _cast_each(cells: pa.Array, to: pa.DataType) -> pa.Array:
             return pa.nulls(1, to)
         middle = len(cells) // 2
         return pa.concat_arrays([_cast_each(cells[:middle], to), _cast_each(cells[middle:], to)])
+
+
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """The cells of a column as one array, of large text where one of text would be too long."""
+    found = column.combine_chunks()
+    return found if isinstance(found, pa.Array) else pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in found.chunks])

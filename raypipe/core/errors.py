@@ -46,6 +46,20 @@ class InputError(RaypipeError):
     exit_code = 2
 
 
+class _OfSubject(RaypipeError):
+    """An error that says what is wrong with one thing, and the way out."""
+
+    _word = ""
+
+    def __init__(self, subject: str, problem: str, way_out: str = "") -> None:
+        super().__init__(subject, problem, way_out)
+        self.subject, self.problem, self.way_out = subject, problem, way_out
+
+    def __str__(self) -> str:
+        between = " " if self.problem.endswith("?") else "; "
+        return f"{self._word}{self.subject}: {self.problem}{between + self.way_out if self.way_out else ''}"
+
+
 class ConfigError(InputError):
     """One or more settings are wrong; all problems of a configuration are listed at once."""
 
@@ -57,26 +71,12 @@ class ConfigError(InputError):
         return "\n  ".join(self.problems)
 
 
-class StorageError(InputError):
+class StorageError(_OfSubject, InputError):
     """A URI cannot be read, written or shared."""
 
-    def __init__(self, uri: str, problem: str, way_out: str = "") -> None:
-        super().__init__(uri, problem, way_out)
-        self.uri, self.problem, self.way_out = uri, problem, way_out
 
-    def __str__(self) -> str:
-        return f"{self.uri}: {_sentence(self.problem, self.way_out)}"
-
-
-class SourceError(InputError):
+class SourceError(_OfSubject, InputError):
     """A source cannot be read as what it is declared to be."""
-
-    def __init__(self, uri: str, problem: str, way_out: str = "") -> None:
-        super().__init__(uri, problem, way_out)
-        self.uri, self.problem, self.way_out = uri, problem, way_out
-
-    def __str__(self) -> str:
-        return f"{self.uri}: {_sentence(self.problem, self.way_out)}"
 
 
 class SchemaMismatch(InputError):
@@ -97,7 +97,7 @@ class SchemaMismatch(InputError):
 
 
 class ContractViolation(InputError):
-    """A table breaks its contract more than the contract allows; its bad rows are in the quarantine, and nothing is committed."""
+    """A table breaks its contract more than that allows; bad rows are in the quarantine, and nothing is committed."""
 
     def __init__(self, table: str, problems: Sequence[str], num_bad_rows: int, num_rows: int, example: str) -> None:
         super().__init__(table, tuple(problems), num_bad_rows, num_rows, example)
@@ -105,7 +105,8 @@ class ContractViolation(InputError):
         self.num_bad_rows, self.num_rows = num_bad_rows, num_rows
 
     def __str__(self) -> str:
-        rows = f"{self.num_bad_rows} of {self.num_rows} rows are set aside, for example {self.example}; " if self.example else ""
+        shown = f"{self.num_bad_rows} of {self.num_rows} rows are set aside, for example {self.example}; "
+        rows = shown if self.example else ""
         return (
             f"table {self.table} breaks its contract: {rows}{'; '.join(self.problems)}; "
             f"correct the source, or what data.tables.{self.table}.contract allows"
@@ -164,15 +165,10 @@ class LeakFound(InputError):
         return f"{found}; correct data, split or features, or say with audit.allow={{COLUMN: reason}} why a column is none"
 
 
-class LabelError(InputError):
+class LabelError(_OfSubject, InputError):
     """The label cannot be learned from as it is."""
 
-    def __init__(self, label: str, problem: str, way_out: str) -> None:
-        super().__init__(label, problem, way_out)
-        self.label, self.problem, self.way_out = label, problem, way_out
-
-    def __str__(self) -> str:
-        return f"label {self.label}: {_sentence(self.problem, self.way_out)}"
+    _word = "label "
 
 
 class EmptySplit(InputError):
@@ -201,15 +197,10 @@ class ViewTooLarge(InputError):
         )
 
 
-class FeatureError(InputError):
+class FeatureError(_OfSubject, InputError):
     """A feature cannot be fitted or computed."""
 
-    def __init__(self, feature: str, problem: str, way_out: str) -> None:
-        super().__init__(feature, problem, way_out)
-        self.feature, self.problem, self.way_out = feature, problem, way_out
-
-    def __str__(self) -> str:
-        return f"feature {self.feature}: {_sentence(self.problem, self.way_out)}"
+    _word = "feature "
 
 
 class ModelNotFound(InputError):
@@ -223,15 +214,8 @@ class ModelNotFound(InputError):
         return f"model {self.name} has no version or alias {self.version!r} (known: {self.known}); train and register one first"
 
 
-class LineageError(InputError):
+class LineageError(_OfSubject, InputError):
     """What lineage or a reproduction is asked for is not recorded, or no longer there."""
-
-    def __init__(self, what: str, problem: str, way_out: str = "") -> None:
-        super().__init__(what, problem, way_out)
-        self.what, self.problem, self.way_out = what, problem, way_out
-
-    def __str__(self) -> str:
-        return f"{self.what}: {_sentence(self.problem, self.way_out)}"
 
 
 class PortInUse(InputError):
@@ -270,26 +254,16 @@ class ScoreError(RaypipeError):
         )
 
 
-class BundleError(RaypipeError):
+class BundleError(_OfSubject):
     """A model bundle is damaged, incomplete, newer than this code, or answers differently than when it was made."""
 
-    def __init__(self, uri: str, problem: str) -> None:
-        super().__init__(uri, problem)
-        self.uri, self.problem = uri, problem
-
-    def __str__(self) -> str:
-        return f"model bundle {self.uri}: {self.problem}"
+    _word = "model bundle "
 
 
-class EndpointError(RaypipeError):
+class EndpointError(_OfSubject):
     """An endpoint did not come up with the wanted model version; a former version answers as before."""
 
-    def __init__(self, endpoint: str, problem: str) -> None:
-        super().__init__(endpoint, problem)
-        self.endpoint, self.problem = endpoint, problem
-
-    def __str__(self) -> str:
-        return f"endpoint {self.endpoint}: {self.problem}"
+    _word = "endpoint "
 
 
 class NotReproduced(RaypipeError):
@@ -304,16 +278,7 @@ class NotReproduced(RaypipeError):
         return f"run {self.run_id}: the first result that differs is {self.layer} ({', '.join(self.differs)}); {other}"
 
 
-class TrainingError(RaypipeError):
+class TrainingError(_OfSubject):
     """Training diverged or its workers failed."""
 
-    def __init__(self, model: str, problem: str, way_out: str) -> None:
-        super().__init__(model, problem, way_out)
-        self.model, self.problem, self.way_out = model, problem, way_out
-
-    def __str__(self) -> str:
-        return f"training {self.model}: {_sentence(self.problem, self.way_out)}"
-
-
-def _sentence(problem: str, way_out: str) -> str:
-    return f"{problem}{' ' if problem.endswith('?') else '; '}{way_out}" if way_out else problem
+    _word = "training "

@@ -120,7 +120,7 @@ class Cells:
         try:
             return expression.evaluate(operands)
         except FeatureError as error:
-            raise FeatureError(name, error.problem, f"it is derived as {error.feature}; {error.way_out}") from error
+            raise FeatureError(name, error.problem, f"it is derived as {error.subject}; {error.way_out}") from error
 
 
 def normal(cells: pa.Array, name: str, kind: Kind) -> pa.Array:

@@ -154,7 +154,7 @@ class FeatureSet:
                 try:
                     kinds[name] = cast("Kind", expression.kind_in({column: kinds[column] for column in expression.columns}))
                 except FeatureError as error:
-                    raise FeatureError(name, error.problem, f"it is derived as {error.feature}; {error.way_out}") from error
+                    raise FeatureError(name, error.problem, f"it is derived as {error.subject}; {error.way_out}") from error
         return kinds
 
     def only(self, features: tuple[str, ...]) -> "FeatureSet":

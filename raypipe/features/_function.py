@@ -2,29 +2,18 @@
 
 import importlib
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field, ValidationInfo
 
 from raypipe.core.config import config
 from raypipe.core.errors import FeatureError
+from raypipe.core.functions import FunctionPath
 from raypipe.core.kinds import ARROW, Kind, to_numbers
 from raypipe.features._cells import Cells
 from raypipe.features._rowcode import RowCode
-
-
-def _is_allowed(path: str, info: ValidationInfo) -> str:
-    if info.context is not None:  # made from a configuration or a file, which may name only what is allowed
-        allowed = info.context["allowed"]
-        if not f"{path.partition(':')[0]}.".startswith(tuple(allowed)):
-            raise ValueError(f"{path} is not allowed (allowed: {', '.join(allowed)}); add its package to core.allowed_targets")
-    return path
-
-
-FunctionPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"), AfterValidator(_is_allowed)]
 
 
 @config

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from raypipe.core.config import config
+from raypipe.core.functions import FunctionPath
 from raypipe.core.kinds import NUMERIC, Kind
 from raypipe.features._cells import Cells
 from raypipe.features._columns import Columns, Names
-from raypipe.features._function import FunctionPath, FunctionSource, load_function
+from raypipe.features._function import FunctionSource, load_function
 from raypipe.features._kinds import need_kind
 from raypipe.features._protocols import FittedOutput, Labels, State
 from raypipe.features._sources import ColumnSource, ElapsedSource, NumberSource, Unit

@@ -13,6 +13,7 @@ from raypipe.pipeline._experiment import Experiment
 from raypipe.prepare import Prepared
 from raypipe.registry import ModelVersion
 from raypipe.score import loaded, score_split
+from raypipe.split import is_stable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +94,11 @@ def unseen_problem(run: Experiment, prepared: Prepared, model: Bundle) -> str | 
     if model.target != prepared.target:
         return "it predicts something else"
     if not run.split.by_time:
-        same = model.meta["split"]["digest"] == digest_json(to_settings(run.split))
-        return None if same else "it was trained under another split, so it may have seen these rows"
+        if model.meta["split"]["digest"] != digest_json(to_settings(run.split)):
+            return "it was trained under another split, so it may have seen these rows"
+        if is_stable(run.split) or model.meta["tables"] == dict(prepared.tables):
+            return None
+        return "rows change their split when tables do, and it was trained on other versions, so it may have seen these rows"
     until, begins = model.meta["shaped_until"], prepared.times["test"][0]
     if until and datetime.fromisoformat(until) < datetime.fromisoformat(begins):
         return None

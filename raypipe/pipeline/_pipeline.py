@@ -24,7 +24,7 @@ def run_pipeline(run: Experiment, record: JobRecord) -> None:
     run = session.run
     ingested = _session.ingest(session)
     made = transform(session)
-    tables = {name: found.ref for name, found in (*ingested.items(), *made.items())}
+    tables = {name: found.ref for name, found in ingested.items()} | {name: found.ref for name, found in made.items()}
     prepared = _session.prepare_data(session, tables)
     audit(session, tables, prepared)
     candidates = run.all_candidates()

@@ -32,7 +32,7 @@ from raypipe.pipeline._session import DRIVER, Session
 from raypipe.pipeline._train import TrainedBundle
 from raypipe.prepare import Prepared
 from raypipe.registry import ModelVersion, reopen_run
-from raypipe.split import TimeSplit
+from raypipe.split import HashSplit, TimeSplit
 from raypipe.tables import TableRef
 
 _SHOWN_METRICS = 4
@@ -216,4 +216,6 @@ def _window(session: Session, split: str) -> str:
     if isinstance(rule, TimeSplit):
         low, high = rule.windows()[split]
         return f"{low:%Y-%m-%d} to before {high:%Y-%m-%d}, {rule.zone}"
-    return "by hash of the key"
+    if isinstance(rule, HashSplit):
+        return f"by hash of {', '.join(rule.by or session.plan.key)}"
+    return f"by {type(rule).__name__}"

@@ -228,7 +228,7 @@ class _ScorePart:
             raise ConfigError(
                 [f"model {self.model.name}@{self.model.version} needs {', '.join(missing)}, which the task lacks"]
             )
-        return bundle.inputs.check(rows.select(list(bundle.input_columns)))
+        return bundle.inputs.of_clean_rows.check(rows.select(list(bundle.input_columns)))
 
     def _records(self, rows: pa.Table, bad: Sequence[Mapping[str, Any]]) -> pa.Table:
         contract = loaded(self.model.bundle_uri, self.model.digest).inputs

@@ -6,21 +6,26 @@ right when split relations meet only on the columns of `by`, and when what is co
 groups, windows, DISTINCT. All else is refused here, because piece by piece it would give wrong rows and no error.
 """
 
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
 from raypipe.core.naming import did_you_mean
+from raypipe.transforms._syntax import (
+    Node,
+    aliases,
+    check_node,
+    equal_names,
+    functions,
+    last_name,
+    meant,
+    nodes,
+    parse,
+    place_of,
+)
 
-Node = Mapping[str, Any]
 Kind = Literal["split", "whole"]
-_CLOCKS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
-_TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
-_ALSO_RANDOM = frozenset({"reservoir_quantile"})
 _KEEP_LEFT, _KEEP_RIGHT = ("INNER", "LEFT", "SEMI", "ANTI"), ("INNER", "RIGHT")
-_QUALIFIED = 2
 _PIECES = "piece by piece it would give other rows"
 
 
@@ -42,15 +47,15 @@ def check_select(sql: str, *, inputs: Sequence[str], by: Sequence[str]) -> Selec
 
 class _Checker:
     def __init__(self, sql: str, inputs: Sequence[str], by: Sequence[str]) -> None:
-        self._tree, self._inputs, self._by = _parse(sql), inputs, frozenset(by)
+        self._tree, self._inputs, self._by = parse(sql), inputs, frozenset(by)
         self._split = frozenset(inputs if by else inputs[:1])
         self._groups, self._outer = False, set[str]()
 
     def check(self) -> Select:
         """All checks, those of single nodes first."""
         used: set[str] = set()
-        for node in _nodes(self._tree):
-            _check_node(node)
+        for node in nodes(self._tree):
+            check_node(node)
             used |= {node["table_name"]} if node.get("type") == "BASE_TABLE" else set()
         unused = [name for name in self._inputs if name not in used]
         if unused:
@@ -75,7 +80,7 @@ class _Checker:
         return kind
 
     def _check_nested(self, value: Any, known: Mapping[str, Kind]) -> None:
-        for found in _nodes(value, nested=False):
+        for found in nodes(value, nested=False):
             if found.get("class") == "SUBQUERY" and self._query(found["subquery"]["node"], known) == "split":
                 raise ValueError(f"a subquery in an expression reads rows that are split: {_PIECES}; write it as a join")
 
@@ -86,8 +91,8 @@ class _Checker:
         (kind,) = kinds
         if kind == "split":
             _check_modifiers(node)
-            lists = [[_last(item) for item in child.get("select_list", ())] for child in node["children"]]
-            moved = [column for column in sorted(self._by) if len({_place(found, column) for found in lists}) > 1]
+            lists = [[last_name(item) for item in child.get("select_list", ())] for child in node["children"]]
+            moved = [column for column in sorted(self._by) if len({place_of(found, column) for found in lists}) > 1]
             if moved:
                 raise ValueError(f"{moved[0]} of by is in another place in the SELECTs of a {name}: {_PIECES}")
             if not (name == "UNION" and node["setop_all"]):
@@ -139,13 +144,13 @@ class _Checker:
         using = set(node.get("using_columns") or ())
         if node["ref_type"] == "NATURAL" and all(side.get("table_name") in self._split - known.keys() for side in sides):
             using |= self._by  # every input has them
-        self._need_by("a join of tables that are split", [using | _equal_names(node.get("condition"), *map(_aliases, sides))])
-        if kind in ("RIGHT", "OUTER") and not self._by <= using:
+        self._need_by("a join of tables that are split", [using | equal_names(node.get("condition"), *map(aliases, sides))])
+        if kind in ("RIGHT", "FULL") and not self._by <= using:
             raise ValueError(
                 f"a {kind} JOIN of tables that are split leaves columns of by null; write USING ({', '.join(self._by)})"
             )
-        made_null = {"LEFT": sides[1:], "RIGHT": sides[:1], "OUTER": sides}.get(kind, ())
-        self._outer |= {name for side in made_null for name in _aliases(side)}
+        made_null = {"LEFT": sides[1:], "RIGHT": sides[:1], "FULL": sides}.get(kind, ())
+        self._outer |= {name for side in made_null for name in aliases(side)}
 
     def _check_across(self, node: Node) -> None:
         """What a SELECT over split rows computes across rows."""
@@ -155,16 +160,14 @@ class _Checker:
             self._groups = True
             targets = modifier.get("distinct_on_targets")
             self._need_by("DISTINCT", [self._names(targets) if targets else self._selected(selected)])
-        outer = [found for part in (selected, node.get("having"), node.get("qualify")) for found in _nodes(part, nested=False)]
+        outer = [found for part in (selected, node.get("having"), node.get("qualify")) for found in nodes(part, nested=False)]
         for window in (found for found in outer if found.get("class") == "WINDOW"):
             self._need_by("a window", [self._names(window.get("partitions") or [])])
-        aggregates = [
-            found for found in outer if found.get("class") == "FUNCTION" and found["function_name"] in _functions()[0]
-        ]
+        aggregates = [found for found in outer if found.get("class") == "FUNCTION" and found["function_name"] in functions()[0]]
         grouped, forced = node.get("group_expressions") or [], node.get("aggregate_handling") == "FORCE_AGGREGATES"
         if aggregates or grouped or forced:
             self._groups = True
-            expressions = [_at(selected, found) for found in grouped]
+            expressions = [meant(selected, found) for found in grouped]
             sets = [[expressions[i] for i in chosen] for chosen in node.get("group_sets") or [[]]]
             self._need_by("an aggregate", [self._names(chosen) for chosen in ([selected] if forced else sets)])
         self._check_names(selected)
@@ -174,7 +177,7 @@ class _Checker:
         for item in selected:
             replaced = {entry["key"] for entry in item.get("replace_list") or []}
             renamed = {entry["value"] for entry in item.get("rename_list") or []} if item.get("type") == "STAR" else set()
-            alias = {item["alias"]} if item.get("alias") and _last(item) != item["alias"] else set()
+            alias = {item["alias"]} if item.get("alias") and last_name(item) != item["alias"] else set()
             taken = sorted((replaced | renamed | alias) & self._by)
             if taken:
                 raise ValueError(f"{taken[0]} is a column of by and cannot be the name of another value")
@@ -183,7 +186,7 @@ class _Checker:
                 raise ValueError(
                     f"{item['relation_name']}.* has columns of by that are null where the join found nothing; leave them out"
                 )
-            if _last(item) in self._by and not self._names([item]):
+            if last_name(item) in self._by and not self._names([item]):
                 raise ValueError(
                     f"{'.'.join(item['column_names'])} is null where the join found nothing; take it from the other"
                 )
@@ -191,7 +194,7 @@ class _Checker:
     def _names(self, nodes: Sequence[Node]) -> set[str]:
         """Names of plain columns; without those that an outer join made null, which are no longer those of the piece."""
         trusted = (node for node in nodes if not {*node.get("column_names", ())[:-1]} & self._outer)
-        return {_last(node) for node in trusted} - {""}
+        return {last_name(node) for node in trusted} - {""}
 
     def _selected(self, nodes: Sequence[Node]) -> set[str]:
         """The same of what is selected, where ``*`` stands for all columns."""
@@ -208,100 +211,8 @@ class _Checker:
                 raise ValueError(f"{what} leaves out {', '.join(missing)} of by: {_PIECES}")
 
 
-def _parse(sql: str) -> Node:
-    ((found,),) = _asked("select json_serialize_sql(?)", sql)
-    tree = json.loads(found)
-    if tree["error"]:
-        raise ValueError(f"expected one SELECT ({tree['error_message'].splitlines()[0]})")
-    if len(tree["statements"]) != 1:
-        raise ValueError(f"expected one SELECT, got {len(tree['statements'])} statements")
-    node: Node = tree["statements"][0]["node"]
-    return node
-
-
-def _asked(query: str, *parameters: str) -> list[tuple[Any, ...]]:
-    """What DuckDB knows of SQL; it sees no row."""
-    import duckdb
-
-    with duckdb.connect() as connection:
-        found: list[tuple[Any, ...]] = connection.execute(query, list(parameters)).fetchall()
-        return found
-
-
-@cache
-def _functions() -> tuple[frozenset[str], frozenset[str]]:
-    """Names of aggregates, and of functions whose answer is not that of their arguments alone."""
-    query = "select distinct function_name, function_type = 'aggregate', stability <> 'CONSISTENT' from duckdb_functions()"
-    rows = _asked(query)
-    return frozenset(name for name, is_aggregate, _ in rows if is_aggregate), frozenset(
-        name for name, _, other in rows if other
-    )
-
-
-def _nodes(value: Any, *, nested: bool = True) -> Iterator[Node]:
-    """All nodes below `value`; without those of subqueries unless `nested`."""
-    if isinstance(value, Mapping):
-        yield value
-        if nested or value.get("class") != "SUBQUERY":
-            for child in value.values():
-                yield from _nodes(child, nested=nested)
-    elif isinstance(value, list):
-        for child in value:
-            yield from _nodes(child, nested=nested)
-
-
-def _check_node(node: Node) -> None:
-    """What is refused wherever it stands: what reads the world, and what is not a function of the rows."""
-    name = node.get("function_name", "")
-    if node.get("type") == "TABLE_FUNCTION" and node["function"]["function_name"] not in _TABLE_FUNCTIONS:
-        raise ValueError(f"{node['function']['function_name']}() in FROM is not a table of the inputs")
-    if node.get("class") == "FUNCTION" and (name in _functions()[1] or name in _ALSO_RANDOM):
-        raise ValueError(f"{name}() gives another answer each time: the same inputs would not give the same rows")
-    if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1 and node["column_names"][0].lower() in _CLOCKS:
-        raise ValueError(f"{node['column_names'][0]} is another one each time: the same inputs would not give the same rows")
-    if node.get("sample"):
-        raise ValueError("a sample is another one each time: the same inputs would not give the same rows")
-
-
 def _check_modifiers(node: Node) -> None:
     for modifier in node.get("modifiers") or []:
         if modifier["type"] != "DISTINCT_MODIFIER":
             word = "ORDER BY" if modifier["type"] == "ORDER_MODIFIER" else "LIMIT"
             raise ValueError(f"{word} over rows that are split: rows of a table have no order; use a window with partition by")
-
-
-def _equal_names(condition: Any, left: set[str], right: set[str]) -> set[str]:
-    """Names `x` of the conditions ``a.x = b.x`` that all pairs of a join meet, of one table on each side of it."""
-    if not isinstance(condition, Mapping):
-        return set()
-    if condition.get("type") == "CONJUNCTION_AND":
-        return {name for child in condition["children"] for name in _equal_names(child, left, right)}
-    if condition.get("type") not in ("COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM"):
-        return set()
-    names = [node.get("column_names", ()) for node in (condition["left"], condition["right"])]
-    if any(len(name) != _QUALIFIED for name in names) or names[0][1] != names[1][1]:
-        return set()
-    tables = [names[0][0], names[1][0]]
-    meets = any(one in left and other in right for one, other in (tables, reversed(tables)))
-    return {str(names[0][1])} if meets else set()
-
-
-def _place(names: Sequence[str], name: str) -> int:
-    return names.index(name) if name in names else -1
-
-
-def _aliases(relation: Node) -> set[str]:
-    """Names by which an expression can mean a table of `relation`."""
-    found = (node for node in _nodes(relation) if node.get("type") in ("BASE_TABLE", "SUBQUERY"))
-    return {node.get("alias") or node.get("table_name", "") for node in found} - {""}
-
-
-def _last(node: Node) -> str:
-    return str(node["column_names"][-1]) if node.get("class") == "COLUMN_REF" else ""
-
-
-def _at(selected: Sequence[Node], node: Node) -> Node:
-    """What ``GROUP BY 1`` means; any other expression is itself."""
-    literal = node.get("literal") or {}
-    place = int(literal["text"]) if literal.get("kind") == "INTEGER" else 0
-    return selected[place - 1] if 1 <= place <= len(selected) else node
