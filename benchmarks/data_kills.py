@@ -4,6 +4,7 @@ The driver is killed between the first and the last moment of its work; Ray ends
 """
 
 import json
+import operator
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +109,7 @@ def _kills(folder: Path, sources: Mapping[str, Any]) -> list[Killed]:
             lasts[job, source] = time.monotonic() - started
             continue
         after_s = rng.uniform(0, lasts[job, source])
-        was_running = kill(job, spec, ready=lambda passed_s, after_s=after_s: passed_s >= after_s)
+        was_running = kill(job, spec, ready=partial(operator.le, after_s))
         run(job, spec)
         what = f"{job} from {source}"
         out.append(Killed(what=what, after_s=after_s, was_running=was_running, right=is_right(job, spec)))

@@ -1,6 +1,7 @@
 """The ``raypipe`` command: ``raypipe train experiment=mine`` is ``python jobs/train.py experiment=mine``.
 
-A job of two words may be written as such: ``raypipe features plan`` is ``python jobs/features_plan.py``.
+A job of two words may be written as such: ``raypipe features plan`` is ``python jobs/features_plan.py``; the first word is
+enough where no other job begins with it: ``raypipe profile`` is ``python jobs/profile_page.py``.
 """
 
 import runpy
@@ -19,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     jobs = sorted(path.stem for path in folder.glob("[a-z]*.py"))
     if "_".join(arguments[:2]) in jobs:
         arguments[:2] = ["_".join(arguments[:2])]
-    name = arguments[0] if arguments else ""
+    name = _whole(arguments[0], jobs) if arguments else ""
     if name not in jobs:
         words = [job.replace("_", " ") for job in jobs]
         wanted = " ".join(arguments[:2]) if any(job.startswith(f"{name}_") for job in jobs) else name
@@ -29,3 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if not asked and name else 2
     module = runpy.run_path(str(folder / f"{name}.py"))
     return int(module["main"](arguments[1:]))
+
+
+def _whole(name: str, jobs: Sequence[str]) -> str:
+    """The job whose first word is `name` where there is one such job, else `name`."""
+    found = [job for job in jobs if job.startswith(f"{name}_")]
+    return found[0] if len(found) == 1 and name not in jobs else name

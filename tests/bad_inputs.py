@@ -67,7 +67,7 @@ class Case:
 
     expected: Refused | Kept
     source: Mapping[str, Any]
-    make: Callable[[Path], object] = lambda folder: None
+    make: Callable[[Path], object] = lambda _: None
     then: Callable[[Path], object] | None = None
     table: Mapping[str, Any] = field(default_factory=dict)
     contract: Mapping[str, Any] = field(default_factory=dict)

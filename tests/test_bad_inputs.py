@@ -1,14 +1,33 @@
 """Every way that a file, a table, a database, an API or a bucket can be wrong: one clear line, or the quarantine, never a null."""
 
+import itertools
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from bad_files import CSV, JSON, PARQUET
-from bad_inputs import Case, check
+import s3fs
+from bad_files import CSV, GOOD, JSON, PARQUET, TWO, flipped
+from bad_inputs import Case, Kept, Refused, case, check, kept, refused
+from database import PASSWORD, Database
+from deltalake import write_deltalake
+from http_api import Reply, serve
+from ingest_parts import family
 
-from raypipe.core.storage import Storage
+from raypipe.core import cluster
+from raypipe.core.cluster import Cluster
+from raypipe.core.errors import ConfigError, ContractViolation, DuplicateKeys, RaypipeError, SchemaMismatch
+from raypipe.core.storage import Storage, write_bytes
+from raypipe.ingest import ingest_tables
+from raypipe.tables import Quarantine
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+numbers = itertools.count()
 
 
 @pytest.fixture
@@ -18,6 +37,291 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("case", [*CSV, *JSON, *PARQUET])
-def test_a_file_that_is_wrong_ends_in_one_line_or_in_the_quarantine(case: Case, folder: Path, storage: Storage) -> None:
+# --- Delta tables, whose files and log are made wrong ---
+
+
+def delta(folder: Path, spoil: Callable[[Path, Path], object] = lambda log, part: None) -> None:
+    write_deltalake(folder / "t", pa.table({"a": range(2000), "b": [str(i * 7919) for i in range(2000)]}))
+    spoil(folder / "t" / "_delta_log", next((folder / "t").glob("*.parquet")))
+
+
+def spoiled(spoil: Callable[[Path, Path], object]) -> Callable[[Path], None]:
+    return partial(delta, spoil=spoil)
+
+
+lake = partial(case, kind="Delta")
+LAKES = [
+    lake("no table", lambda _: None, refused("cannot be opened as a Delta table.*correct the source's uri")),
+    lake("no log", spoiled(lambda log, _: shutil.rmtree(log)), refused("cannot be opened as a Delta table")),
+    lake(
+        "a log cut short", spoiled(lambda log, _: cut(next(log.glob("*.json")))), refused("cannot be opened as a Delta table")
+    ),
+    lake("no such version", delta, refused("cannot be opened as a Delta table"), source={"version": 7}),
+    lake("a file is missing", spoiled(lambda _, part: part.unlink()), refused("cannot be read.*was the table vacuumed")),
+    lake("a file is cut short", spoiled(lambda _, part: cut(part)), refused("cannot be read")),
+    lake("damaged pages", spoiled(lambda _, part: part.write_bytes(flipped(part.read_bytes()))), refused("cannot be read")),
+    lake(
+        "a file of other types",
+        spoiled(lambda _, part: pq.write_table(pa.table({"a": ["1", "zwei"], "b": ["x", "y"]}), part)),
+        refused("cannot be read.*zwei"),
+    ),
+]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+# --- what the contract says of good files ---
+
+REPEATED = b"a,b\n1,5\n2,2\n1,7\n1,6\n"
+CONTRACT = [
+    case("a key twice", REPEATED, refused(r"key \(a\) is not unique, 2 row.*a=1; correct", DuplicateKeys)),
+    case("a key twice, first", REPEATED, kept([(1, "5"), (2, "2")], duplicate_a=2), duplicates="first"),
+    case("a key twice, last", REPEATED, kept([(1, "6"), (2, "2")], duplicate_a=2), duplicates="last"),
+    case("a key twice, latest", REPEATED, kept([(1, 7), (2, 2)], duplicate_a=2), duplicates={"latest": "b"}, b="int64"),
+    case("another set that repeats", b"a,b\n1,x\n2,x\n", refused(r"key \(b\) is not unique", DuplicateKeys), unique=[["b"]]),
+    case("a rule", GOOD, kept(TWO[:1], "expected a < 2; found a=2", small=1), rules={"small": {"expect": "a < 2"}}),
+    case(
+        "a rule that warns",
+        GOOD,
+        kept(TWO, told="small: 1 of 2 rows"),
+        rules={"small": {"expect": "a < 2", "severity": "warn"}},
+    ),
+    case(
+        "a rule that fails",
+        GOOD,
+        refused("small: 1 of 2 rows .* allowed share 0.2", ContractViolation, small=1),
+        rules={"small": {"expect": "a < 2", "severity": "fail", "max_share": 0.2}},
+    ),
+    case(
+        "too many bad rows",
+        b"a,b\nx,1\ny,2\n3,3\n",
+        refused("2 of 3 rows.*row 0 of .*t.csv, column a: 'x' is not", ContractViolation, type_a=2),
+        max_bad_share=0.5,
+    ),
+    case("too few rows", GOOD, refused("rows: 2 rows, expected at least 3", ContractViolation), rows={"min": 3}),
+    case("too many rows", GOOD, refused("rows: 2 rows, expected at most 1", ContractViolation), rows={"max": 1}),
+    case(
+        "too old",
+        b"a,b\n1,2013-01-01T12:00:00Z\n",
+        refused("freshness: the newest b is 2013-01-01T12:00:00.*at most 2d", ContractViolation),
+        b="timestamp",
+        freshness={"column": "b", "max_age": "2d"},
+    ),
+    case(
+        "more nulls than before",
+        {"1.csv": GOOD},
+        refused("distribution of b: change of the share of nulls is 1, expected", ContractViolation),
+        uri="*.csv",
+        then={"2.csv": b"a,b\n3,\n4,\n"},
+        distribution={"b": {"max_null_change": 0.1}},
+    ),
+    case(
+        "a table that nobody wrote",
+        GOOD,
+        refused("table parents is neither among data.tables nor written before", ConfigError),
+        foreign_keys={"parent": {"columns": {"b": "p"}, "table": "parents"}},
+    ),
+    case(
+        "a declared sentinel",
+        b"a,b\n1,-999\n2,y\n",
+        kept([(1, None), TWO[1]], told="null_if of b"),
+        b={"type": "string", "clean": [{"null_if": ["-999"]}]},
+    ),
+]
+
+
+@pytest.mark.parametrize("case", [*CSV, *JSON, *PARQUET, *LAKES, *CONTRACT])
+def test_a_wrong_file_ends_in_one_line_or_in_the_quarantine(case: Case, folder: Path, storage: Storage) -> None:
     check(case, folder, storage)
+
+
+def test_a_row_whose_parent_is_nowhere_is_set_aside_and_a_null_is_not(folder: Path, storage: Storage) -> None:
+    done = ingest_tables(family(folder), storage)["children"]
+    assert pl.read_delta(done.ref.uri).sort("c").rows() == [(1, "x"), (3, None), (4, "y")]
+    assert Quarantine(storage, "children").counts() == {"open": {"parent": 1}}
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_personal_values_are_in_no_line_and_in_no_record(share: float, folder: Path, storage: Storage) -> None:
+    email = {"type": "string", "regex": "[^@]+@[^@]+", "pii": True}
+    data = b"a,b\n1,me@home\n2,s3cret\nx,s3cret@home\n4,s3cret,5\n"
+    spec = case("pii", data, kept([]), b=email, max_bad_share=share).values[0]
+    spec.make(folder)
+    try:
+        done = ingest_tables({"t": spec.spec(folder)}, storage)["t"]
+        assert pl.read_delta(done.ref.uri).rows() == [(1, "me@home")]
+    except RaypipeError as error:
+        assert "s3cret" not in str(error)
+        assert not share
+    records = pl.read_delta(Quarantine(storage, "t").uri)
+    assert records.height == 3
+    assert records["masked"].all()
+    assert "s3cret" not in str(records.to_dicts())
+
+
+# --- APIs ---
+
+ONE = {"a": 1, "b": "x"}
+moments = itertools.count()
+
+
+def circle(path: str, query: Mapping[str, str]) -> Reply:
+    return Reply({"d": [{"a": next(moments), "b": "x"}], "next": "n"})
+
+
+@pytest.mark.parametrize(
+    ("reply", "source", "expected"),
+    [
+        pytest.param(Reply({}, 500), {"retries": 1}, refused("answers 500 .*after 2 tries"), id="500"),
+        pytest.param(Reply({}, 404), {}, refused("answers 404 Not Found.*correct the source's url"), id="404"),
+        pytest.param(Reply({}, 401), {}, refused("answers 401 .*valid token in the environment"), id="401"),
+        pytest.param(Reply({}, 429, {"Retry-After": "0"}), {"retries": 2}, refused("429 Too Many.*3 tries"), id="429 for ever"),
+        pytest.param(Reply({}, 429, {"Retry-After": "²"}), {"retries": 0}, refused("429 Too Many"), id="429 and no number"),
+        pytest.param(
+            Reply({}, 429, {"Retry-After": "Mon, 01 Jan 2001 00:00:00"}),
+            {"retries": 1},
+            refused("2 tries"),
+            id="429 and no zone",
+        ),
+        pytest.param(Reply(b"<html>\nSign in"), {}, refused("that is no JSON: <html> Sign in"), id="HTML"),
+        pytest.param(Reply(b'[{"a": 1}, {"a"'), {}, refused("that is no JSON"), id="cut short"),
+        pytest.param(Reply(b'[{"a": "\xff"}]'), {}, refused("that is no JSON"), id="no text"),
+        pytest.param(Reply(b"[" * 100_000), {}, refused("that is no JSON"), id="brackets without end"),
+        pytest.param(Reply(None), {"retries": 0}, refused("cannot be reached .*run the job again later"), id="it hangs up"),
+        pytest.param(circle, {"records": "d", "paging": {"kind": "cursor"}}, refused("names itself, or a page"), id="a circle"),
+        pytest.param(
+            Reply({"d": [ONE], "next": "x" * 100_000}),
+            {"records": "d", "paging": {"kind": "cursor"}},
+            refused("too long"),
+            id="URL",
+        ),
+        pytest.param(Reply([ONE]), {"paging": {"kind": "page"}}, refused("the page before again"), id="one page for ever"),
+        pytest.param(Reply({"rows": [ONE]}), {"records": "data"}, refused("no data of records='data'; it has rows"), id="path"),
+        pytest.param(Reply({"error": "limit"}), {}, refused("is no list of records"), id="an error as data"),
+        pytest.param(Reply([]), {}, refused("gave no records; correct"), id="nothing"),
+        pytest.param(Reply([{"a": 1}]), {}, refused("missing: b", SchemaMismatch), id="a key is missing"),
+        pytest.param(Reply([ONE, 3, None]), {}, kept(TWO[:1], "is not a JSON object: 3", broken=2), id="no objects"),
+        pytest.param(
+            Reply(b'[{"a":1,"b":"x"},{"a":2,"b":"\\ud800"}]'), {}, kept(TWO[:1], "ud800", broken=1), id="half a character"
+        ),
+        pytest.param(
+            Reply(b'[{"a":1,"b":"x"},{"a":2,"a":3,"b":"y"}]'), {}, kept(TWO[:1], "key twice", broken=1), id="a key twice"
+        ),
+        pytest.param(Reply([ONE, {"a": 2.5, "b": "y"}, {"a": 10**20, "b": "z"}]), {}, kept(TWO[:1], type_a=2), id="numbers"),
+    ],
+)
+def test_a_wrong_api_ends_in_one_line_or_in_the_quarantine(
+    reply: Any, source: Mapping[str, Any], expected: Refused | Kept, folder: Path, storage: Storage
+) -> None:
+    with serve(reply if callable(reply) else lambda *_: reply) as api:
+        settings = {"_target_": "raypipe.sources.HttpApi", "url": f"{api.url}/all", **source}
+        check(Case(expected=expected, source=settings), folder, storage)
+
+
+def test_an_api_that_has_nothing_new_changes_nothing(folder: Path, storage: Storage) -> None:
+    with serve(lambda _, query: Reply([] if "since" in query else [ONE])) as api:
+        settings = {"_target_": "raypipe.sources.HttpApi", "url": api.url, "since": "since"}
+        check(Case(expected=kept(TWO[:1]), source=settings, then=lambda _: None), folder, storage)
+
+
+# --- buckets ---
+
+
+@pytest.mark.parametrize(
+    ("uri", "secret", "words"),
+    [
+        pytest.param("s3://no-such-bucket-here/t.csv", None, "no such file|cannot be listed", id="no bucket"),
+        pytest.param("{s3}/none.csv", None, "no such file; correct", id="no key"),
+        pytest.param("{s3}/none/*.csv", None, "no such file; correct", id="no keys"),
+        pytest.param("{s3}/here/t.csv", "a-wrong-s3cret", "cannot be listed .*credentials", id="wrong secret"),
+        pytest.param("nope://bucket/t.csv", None, "cannot be listed .*nope", id="no such scheme"),
+    ],
+)
+def test_a_wrong_bucket_is_one_line(
+    s3: str, uri: str, secret: str | None, words: str, folder: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bytes(f"{s3}/here/t.csv", GOOD)
+    if secret:
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    s3fs.S3FileSystem.clear_instance_cache()
+    try:
+        source = {"_target_": "raypipe.sources.Csv", "uri": uri.format(s3=s3)}
+        check(Case(expected=refused(rf"^(?!.*s3cret).*{words}"), source=source), folder, storage)
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
+# --- databases, last: their workers need the password in the environment of a cluster of their own ---
+
+
+@pytest.fixture(scope="module")
+def knowing_cluster(postgres_server: Database) -> Iterator[None]:
+    cluster.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGPASSWORD", PASSWORD)
+        Cluster(num_cpus=2, object_store_gib=0.3).start()
+        yield
+        cluster.stop()
+
+
+@pytest.mark.usefixtures("knowing_cluster")
+@pytest.mark.parametrize(
+    ("made", "then", "more", "expected"),
+    [
+        pytest.param(
+            "a bigint, b text", None, {"password_env": "WRONG"}, refused("password auth.*set the pass"), id="password"
+        ),
+        pytest.param("a bigint, b text", None, {"table": "nothing"}, refused("does not exist.*correct"), id="no table"),
+        pytest.param("a bigint, b text", None, {"key": "id"}, refused("has no column id; correct"), id="no key column"),
+        pytest.param("a bigint, b text", None, {"port": 1}, refused("is the server up"), id="no server"),
+        pytest.param("a bigint, b text|(1, 'x'), (null, 'y')", None, {}, refused(r"1 row\(s\) have no a"), id="a null key"),
+        pytest.param(
+            "a bigint, b text|(1, 'x'), (1, 'y')", None, {}, refused("unique", DuplicateKeys), id="a key that repeats"
+        ),
+        pytest.param("a bigint, b text", None, {}, refused("holds no rows"), id="no rows"),
+        pytest.param("a bigint|(1)", None, {}, refused("missing: b", SchemaMismatch), id="a column that never was"),
+        pytest.param(
+            "a bigint, b text|(1, 'x')",
+            "alter table {} drop b",
+            {},
+            refused("missing: b", SchemaMismatch),
+            id="a dropped column",
+        ),
+        pytest.param(
+            "a bigint, b text|(1, 'x'), (2, 'y')",
+            "delete from {} where a = 2",
+            {"watermark": "a"},
+            refused("its latest a is 1, before 2 of the last ingest; was the table restored"),
+            id="a watermark that went back",
+        ),
+        pytest.param("a numeric, b text|(1, 'x'), ('NaN', 'y'), (1e20, 'z')", None, {}, kept(TWO[:1], type_a=2), id="NaN"),
+        pytest.param(
+            "a bigint, b timestamptz|(1, 'infinity'), (2, '-infinity'), (3, null), (4, '0044-03-15 BC')",
+            None,
+            {"b": "timestamp"},
+            kept([(3, None)], type_b=3),
+            id="times without end",
+        ),
+        pytest.param("a bigint, b jsonb|(1, '{{}}'), (2, null)", None, {}, kept([(1, "{}"), (2, None)]), id="JSON as text"),
+    ],
+)
+def test_a_wrong_database_ends_in_one_line_or_in_the_quarantine(
+    made: str,
+    then: str | None,
+    more: Mapping[str, Any],
+    expected: Refused | Kept,
+    postgres: Database,
+    folder: Path,
+    storage: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WRONG", "wrong-s3cret")
+    name = f"bad_{next(numbers)}"
+    columns, _, rows = made.format().partition("|")
+    postgres.run(f"create table {name} ({columns})", *([f"insert into {name} values {rows}"] if rows else []))
+    source = {"_target_": "raypipe.sources.Postgres", **postgres.settings(), "table": name, "key": "a", **more}
+    contract = {"columns": {"a": "int64", "b": source.pop("b", "string")}}
+    change = None if then is None else lambda _: postgres.run(then.format(name))
+    check(Case(expected=expected, source=source, then=change, contract=contract), folder, storage)

@@ -1,6 +1,7 @@
 """Every YAML under conf/ composes and builds, and is what its first line says."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,14 @@ def test_a_tracking_server_comes_from_the_environment(monkeypatch: pytest.Monkey
     assert redacted(cfg)["tracking"]["uri"] == "***"
 
 
-def test_every_job_has_a_file_and_a_yaml() -> None:
-    assert sorted(path.stem for path in packaged("jobs").glob("*.py")) == JOBS
+def test_every_job_has_a_file_and_a_yaml_but_those_that_work_on_a_file_alone() -> None:
+    alone = {"audit", "contract_check", "contract_infer"}
+    assert {path.stem for path in packaged("jobs").glob("*.py")} == {*JOBS, *alone}
+
+
+def test_no_job_hides_a_module_of_python_from_a_script_beside_it() -> None:
+    built_in = set(sys.builtin_module_names)  # found before any path is searched
+    assert not {path.stem for path in packaged("jobs").glob("*.py")} & (set(sys.stdlib_module_names) - built_in)
 
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.relative_to(CONF).as_posix())

@@ -17,7 +17,7 @@ from raypipe.contract import Contract
 from raypipe.core.config import build, config
 from raypipe.core.errors import ContractViolation, RaypipeError, SchemaMismatch, SourceError, StorageError
 from raypipe.core.storage import Storage
-from raypipe.ingest import TableSpec, ingest_tables
+from raypipe.ingest import TableSpec, ingest_tables, replay_table
 from raypipe.ingest._plan import plan_intakes
 from raypipe.sources import ArrowReading, Fragment, Scan
 from raypipe.tables import Tables, write_part
@@ -191,6 +191,19 @@ def test_typed_files_are_read_again_and_a_changed_type_is_told(files: Files) -> 
     done = ingest_tables({"t": spec}, files.storage)["t"]
     assert done.drift == (f"column a was int32, and is int64 (first in {files.folder}/2.parquet)",)
     assert pl.read_delta(done.ref.uri).sort("a")["a"].to_list() == [1, 2]
+
+
+def test_times_that_python_does_not_have_are_set_aside_and_come_back(files: Files) -> None:
+    source = {"_target_": "raypipe.sources.Parquet", "uri": f"{files.folder}/*.parquet"}
+    rules = {"columns": {"a": {"type": "int64", "max": 3}, "at": "timestamp"}, "max_bad_share": 1}
+    made = pa.array([253_402_300_800 * 10**6, 0, 1_356_998_400_123_456], pa.timestamp("us", "UTC"))  # the first in year 10000
+    pq.write_table(pa.table({"a": [1, 2, 4], "at": made}), files.folder / "1.parquet")
+    done = ingest_tables({"t": build({"source": source, "contract": rules}, TableSpec)}, files.storage)["t"]
+    assert done.rows.set_aside == {"max of a": 1, "type of at": 1}
+    wider = build({"source": source, "contract": {**rules, "columns": {"a": "int64", "at": "timestamp"}}}, TableSpec)
+    back = replay_table("t", wider, files.storage)
+    assert back.rows.set_aside == {"type of at": 1}
+    assert str(pl.read_delta(back.ref.uri).filter(a=4)["at"][0]) == "2013-01-01 00:00:00.123456+00:00"
 
 
 # --- sources that are the whole table ---

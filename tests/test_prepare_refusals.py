@@ -226,7 +226,7 @@ def test_a_view_with_duplicate_keys_is_refused_in_one_line(shop: Shop) -> None:
 
 
 def test_a_view_that_is_too_large_to_broadcast_is_refused_in_one_line(shop: Shop) -> None:
-    with pytest.raises(RaypipeError, match=r"view prices holds.*joins.broadcast_bytes=2,000; set joins.strategy=auto") as caught:
+    with pytest.raises(RaypipeError, match=r"view prices holds.*broadcast_bytes=2,000; set joins.strategy=auto") as caught:
         shop.prepared(joins=Joins(strategy="broadcast", broadcast_bytes=2000))
     assert type(caught.value) is ViewTooLarge
 

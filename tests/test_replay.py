@@ -220,7 +220,10 @@ def test_the_quarantine_is_shown_with_counts_and_newest_rows(files: Files, capsy
 
     code, shown = show("table=t", "newest=2")
     assert (code, shown["rows"]["open"]) == (0, {"broken line": 1, "max of b": 3, "type of b": 1})
-    for wrong, words in (("table=nowhere", "table nowhere does not exist"), ("newest=1", "either table=NAME or model=NAME")):
+    for wrong, words in (
+        ("table=nowhere", "table nowhere does not exist"),
+        ("newest=1", "either table=NAME or predictions=NAME"),
+    ):
         code, shown = show(wrong)
         assert code == 2
         assert words in shown["error"]["message"]

@@ -62,27 +62,27 @@ def schema_diff(found: pa.Schema, contract: Contract, before: pa.Schema | None =
         contract: What is declared.
         before: What was found the last time, if ever.
     """
-    new = {f.name: str(f.type) for f in found if f.name not in contract.columns}
+    types = {field.name: field.type for field in found}  # a file may have a name twice: its reader says so
+    new = {name: str(kind) for name, kind in types.items() if name not in contract.columns}
     gone = [name for name in contract.columns if name not in found.names]
     missing = tuple(name for name in gone if not contract.columns[name].optional)
     alike = {
         old: name
         for old, name in likely_renames(missing, list(new)).items()
-        if _may_be(found.field(name).type, contract.columns[old].arrow_type)
+        if _may_be(types[name], contract.columns[old].arrow_type)
     }
     return SchemaDiff(
         new=new,
         missing=missing,
         absent=tuple(name for name in gone if contract.columns[name].optional),
         renamed=alike,
-        retyped=_retyped(found, contract.schema if before is None else before, is_declared=before is None),
+        retyped=_retyped(types, contract.schema if before is None else before, is_declared=before is None),
         reordered=_reordered(found.names, found.names if before is None else before.names),
     )
 
 
-def _retyped(found: pa.Schema, other: pa.Schema, *, is_declared: bool) -> dict[str, tuple[str, str]]:
-    both = [name for name in other.names if name in found.names]
-    pairs = {name: (other.field(name).type, found.field(name).type) for name in both}
+def _retyped(found: Mapping[str, pa.DataType], other: pa.Schema, *, is_declared: bool) -> dict[str, tuple[str, str]]:
+    pairs = {field.name: (field.type, found[field.name]) for field in other if field.name in found}
     return {
         n: (str(old), str(new)) for n, (old, new) in pairs.items() if old != new and not (is_declared and _may_be(new, old))
     }

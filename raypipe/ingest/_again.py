@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from raypipe.contract import Contract
 from raypipe.core.fragments import Apart
 from raypipe.core.storage import Storage, arrow_filesystem, path_of
-from raypipe.ingest._asides import to_json
+from raypipe.ingest._asides import plain_rows, to_json
 from raypipe.ingest._chunks import Held, Piece
 from raypipe.ingest._plan import stem_of
 from raypipe.ingest._read import Recipe, records_name
@@ -133,7 +133,7 @@ class Again:
             columns = [name for name in self._recipe.contract.columns if name in reading.schema.names]
             for table in reading.tables(columns):
                 chosen = table.filter(pc.is_in(table.column(ROW), value_set=numbers))
-                out |= {row[ROW]: {name: row[name] for name in columns} for row in chosen.to_pylist()}
+                out |= {row[ROW]: {name: row[name] for name in columns} for row in plain_rows(chosen)}
         return {number: json.loads(to_json(row)) for number, row in out.items()}
 
 

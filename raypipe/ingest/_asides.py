@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from raypipe.contract import Contract
 from raypipe.sources import BROKEN, ROW
@@ -103,7 +104,16 @@ def has_pii(contract: Contract) -> bool:
 def payloads_of(rows: pa.Table, contract: Contract) -> list[str]:
     """The rows as JSON texts, personal values masked. Times are ISO 8601, other values that JSON lacks are texts."""
     masks = has_pii(contract)
-    return [to_json(contract.masked(row) if masks else row) for row in rows.to_pylist()]
+    return [to_json(contract.masked(row) if masks else row) for row in plain_rows(rows)]
+
+
+def plain_rows(rows: pa.Table) -> list[dict[str, Any]]:
+    """The rows as Python values, times as text: Python has none after the year 9999, nor nanoseconds."""
+    for i, column in enumerate(rows.schema):
+        if pt.is_timestamp(column.type) or pt.is_date(column.type):
+            rows = rows.set_column(i, column.name, rows.column(i).cast(pa.string()))
+    found: list[dict[str, Any]] = rows.to_pylist()
+    return found
 
 
 def to_json(row: Mapping[str, Any]) -> str:

@@ -128,9 +128,11 @@ def _facts(found: Taken, findings: tuple[Finding, ...]) -> dict[str, Any]:
         "digest": digest_json([before.get("digest", "") if intake.mode == "append" else "", intake.rules, found.content]),
         "rules": intake.rules if intake.mode == "overwrite" else before["rules"],  # the oldest that rows were taken by
         "contract": found.contract.to_dict(),
+        "key": list(found.contract.key),
         "rows": found.rows.to_dict(),
         "withdrew": intake.withdrew,
         "source": found.state,
+        "uris": [] if "files" in found.state else sorted({read.task.fragment.uri.partition("?")[0] for read in found.reads}),
         "identities": [read.task.fragment.identity for read in found.reads],
         "content": found.content,
         **(schema_facts(found.columns) if found.reads else {name: before.get(name) for name in ("schema", "schema_arrow")}),

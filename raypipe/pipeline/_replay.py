@@ -20,24 +20,24 @@ from raypipe.tables import Quarantine, Tables, rule_text
 
 @config
 class QuarantineQuery:
-    """Whose quarantine is shown: exactly one of `table` and `model`.
+    """Whose quarantine is shown: exactly one of `table` and `predictions`.
 
     Attributes:
         table: Rows that the ingest of a table set aside.
-        model: Rows that the scoring with a model set aside.
+        predictions: Rows that the scoring with a model of this name set aside.
         newest: How many of the open rows are shown, newest first.
         storage: Where tables and quarantine are.
     """
 
     table: Name | None = None
-    model: Name | None = None
+    predictions: Name | None = None
     newest: Annotated[int, Field(ge=0)] = 5
     storage: Storage = Storage()
 
     @model_validator(mode="after")
     def _one_is_named(self) -> "QuarantineQuery":
-        if (self.table is None) == (self.model is None):
-            raise ValueError("give either table=NAME or model=NAME")
+        if (self.table is None) == (self.predictions is None):
+            raise ValueError("give either table=NAME or predictions=NAME")
         return self
 
     @property
@@ -47,7 +47,7 @@ class QuarantineQuery:
         Raises:
             TableNotFound: when the table was never written, and nothing of it was set aside.
         """
-        name, folder = (self.table, "tables") if self.table is not None else (self.model, "predictions")
+        name, folder = (self.table, "tables") if self.table is not None else (self.predictions, "predictions")
         assert name is not None  # one of both is
         found = Quarantine(self.storage, name, folder)
         if not found.part_uris():

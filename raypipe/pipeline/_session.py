@@ -213,8 +213,9 @@ def _show_prepared(prepared: Prepared) -> None:
     rows = [[split, f"{num:,}", *prepared.times.get(split, ("", ""))] for split, num in prepared.num_rows.items()]
     table("splits", ["split", "rows", "first prediction", "last prediction"], rows)
     say(f"  {prepared.rows.rows_in:,} events, set aside: {aside(prepared.rows)}")
-    if prepared.unmatched:
-        say("  nothing found in a view: " + ", ".join(f"{name} {num:,}" for name, num in prepared.unmatched.items()))
+    for name, num in prepared.unmatched.items():
+        why = ", ".join(f"{count:,} {reason}" for reason, count in prepared.joined.unmatched_why.get(name, {}).items())
+        say(f"  view {name}: nothing found for {num:,} rows{f' ({why})' if why else ''}")
 
 
 def show_steps(steps: list[Step], seconds: float) -> None:

@@ -19,6 +19,7 @@ from raypipe.core.errors import SourceError, StorageError
 from raypipe.core.storage import delta_options, filesystem, is_remote, join, path_of, read_bytes
 from raypipe.sources._arrow import ArrowReading, plain_schema
 from raypipe.sources._source import Fragment, Scan
+from raypipe.sources._text import UNREADABLE
 
 _BATCH_ROWS = 131_072
 _UNDERSTOOD = {"timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "typeWidening", "typeWidening-preview"}
@@ -59,14 +60,16 @@ class Delta:
         """A data file, with the table's columns and types."""
         schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(fragment.details["schema"])))
         with ExitStack() as stack:
-            try:
+            with _readable(fragment.uri, "was the table vacuumed? run the job again"):
                 raw = stack.enter_context(filesystem(fragment.uri).open(path_of(fragment.uri), "rb"))
                 file = pq.ParquetFile(pa.PythonFile(raw, "r"))
-            except (OSError, pa.ArrowInvalid) as error:
-                problem = f"cannot be read ({' '.join(str(error).split())[:200]})"
-                raise SourceError(fragment.uri, problem, "was the table vacuumed? run the job again") from error
             values = fragment.details["partition"]
-            yield ArrowReading(fragment.uri, schema, lambda names: _tables(file, schema, values, names))
+
+            def read(names: Sequence[str]) -> Iterator[pa.Table]:
+                with _readable(fragment.uri, "restore the file, or the table's version before it"):
+                    yield from _tables(file, schema, values, names)
+
+            yield ArrowReading(fragment.uri, schema, read)
 
     def _table(self) -> DeltaTable:
         try:
@@ -118,6 +121,15 @@ class Delta:
                 if action.get("add", {}).get("dataChange"):
                     added.add(action["add"]["path"])
         return added
+
+
+@contextmanager
+def _readable(uri: str, way_out: str) -> Iterator[None]:
+    """What a damaged file raises becomes one line."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise SourceError(uri, f"cannot be read ({' '.join(str(error).split())[:200]})", way_out) from error
 
 
 def _tables(

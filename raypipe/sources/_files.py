@@ -42,13 +42,13 @@ def find_files(uri: str) -> list[File]:
         SourceError: when it cannot be listed, or a file in it is empty.
     """
     place = located(uri)
-    fs, path = filesystem(place), path_of(place)
     prefix = uri.split("://", 1)[0] + "://" if is_remote(uri) else ""
     try:
+        fs, path = filesystem(place), path_of(place)
         fs.invalidate_cache()
         listed = fs.glob(path, detail=True) if glob.has_magic(path) else _info(fs, path)
         found = {prefix + str(name): info for name, info in listed.items() if info["type"] == "file"}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise SourceError(uri, f"cannot be listed ({_said(error)})", "correct the source's uri or its credentials") from error
     files = [_file(name, info) for name, info in sorted(found.items()) if not _is_hidden(name, place)]
     if place != uri and uri.startswith(_PACKAGE):

@@ -106,8 +106,14 @@ class HttpReading:
         self._source, self._fragment, self._client = source, fragment, client
         self._objects = JsonObjects(fragment.uri, source.columns, source.lists)
         self._pages = self._walk()
-        self._first = next(self._pages)
-        self._objects.show(_texts(self._first))
+        self._first = []
+        for records in self._pages:
+            self._first.append(records)
+            if records:
+                break
+        if not self._first[-1] and source.since not in fragment.details["parameters"]:
+            raise SourceError(fragment.uri, "gave no records", "correct the source's records, or its parameters")
+        self._objects.show(_texts(self._first[-1]))
 
     @property
     def schema(self) -> pa.Schema:
@@ -126,20 +132,18 @@ class HttpReading:
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The records, with `ROW`, and `BROKEN`: what is wrong with a record that is no object, else null."""
         wanted, first = checked_columns(self._fragment.uri, self.schema.names, columns), 0
-        for records in chain([self._first], self._pages):
+        for records in chain(self._first, self._pages):
             table = self._objects.table(_texts(records), wanted)
             yield table.append_column(ROW, pa.array(np.arange(first, first + table.num_rows)))
             first += table.num_rows
-        if not first and self._source.since not in self._fragment.details["parameters"]:
-            raise SourceError(self._fragment.uri, "gave no records", "correct the source's records, or its parameters")
 
     def _walk(self) -> Iterator[list[Any]]:
         """Records page by page."""
         source, asked = self._source, set[str]()
         request: Request | None = source.paging.start(Request(url=source.url, parameters=self._fragment.details["parameters"]))
         before: list[Any] | None = None
+        url = self._url(request)
         while request is not None:
-            url = self._url(request)
             if str(url) in asked:
                 raise SourceError(
                     str(url), "names itself, or a page before it, as the next page", "correct the source's paging"
@@ -154,7 +158,19 @@ class HttpReading:
                 raise SourceError(str(url), "gives the records of the page before again", "correct the source's paging")
             yield records
             answer = Answer(document=document, num_records=len(records), next_url=response.links.get("next", {}).get("url"))
-            before, request = records, source.paging.after(request, answer)
+            before = records
+            with self._named(url):
+                request = source.paging.after(request, answer)
+                url = self._url(request) if request else url
+
+    @contextmanager
+    def _named(self, url: httpx.URL) -> Iterator[None]:
+        """Around what is made of the name of a next page, which may be any text."""
+        try:
+            yield
+        except (httpx.InvalidURL, ValueError) as error:
+            problem = f"names a next page that has no URL ({' '.join(str(error).split())[:150]})"
+            raise SourceError(str(url), problem, "correct the source's paging") from error
 
     def _url(self, request: Request) -> httpx.URL:
         url, home = httpx.URL(request.url), httpx.URL(self._source.url)
@@ -175,14 +191,34 @@ class HttpReading:
         return found
 
 
+class _Repeated(dict[str, Any]):
+    """An object that has a key twice, of which a mapping keeps one."""
+
+    def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _Repeated(pairs)
+
+
 def _texts(records: Sequence[Any]) -> pa.Array:
-    return pa.array([json.dumps(record, ensure_ascii=False) for record in records], pa.string())
+    return pa.array([_text(record) for record in records], pa.string())
+
+
+def _text(record: Any) -> str:
+    """As JSON; half a character, which is no text, as its escape, so that the record is found to be broken."""
+    if isinstance(record, _Repeated):
+        return "{" + ",".join(f"{_text(key)}:{_text(value)}" for key, value in record.pairs) + "}"
+    return json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
 def _document(response: httpx.Response) -> Any:
     try:
-        return json.loads(response.content)
-    except ValueError as error:
+        return json.loads(response.content, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
         kind, text = response.headers.get("content-type", "no type"), response.text[:80]
         problem = f"answers with {kind} that is no JSON: {' '.join(text.split())}"
         raise SourceError(str(response.url), problem, "correct the source's url") from error

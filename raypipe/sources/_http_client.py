@@ -44,12 +44,13 @@ def _may_pass(answer: httpx.Response | httpx.RequestError) -> bool:
 def _wait_s(answer: httpx.Response | httpx.RequestError, tried: int) -> float:
     wait_s = min(_FIRST_WAIT_S * 2.0**tried, _MAX_WAIT_S)
     said = answer.headers.get("retry-after", "") if isinstance(answer, httpx.Response) else ""
-    if said.isdigit():
+    if said.isascii() and said.isdigit():
         return min(float(said), _MAX_WAIT_S)
     try:
         until = parsedate_to_datetime(said)
     except ValueError:
         return wait_s
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
     return min(max(0.0, (until - datetime.now(UTC)).total_seconds()), _MAX_WAIT_S)
 
 

@@ -36,7 +36,7 @@ class JsonObjects:
 
     def show(self, texts: pa.Array) -> None:
         """Find the keys in the first objects, as JSON texts."""
-        names = self._columns if self._columns is not None else self._keys(texts)
+        names = self._columns if self._columns is not None else _keys_in(self._key_sets(texts))
         self._schema = pa.schema([(name, self._type(name)) for name in names])
 
     def table(self, texts: pa.Array, columns: Sequence[str]) -> pa.Table:
@@ -45,11 +45,13 @@ class JsonObjects:
         Raises:
             SourceError: for a key that none of the first objects had.
         """
+        sets = self._key_sets(texts)
         if self._columns is None:
-            later = [key for key in self._keys(texts) if key not in self.schema.names]
+            later = [key for key in _keys_in(sets) if key not in self.schema.names]
             if later:
                 way_out = "name the keys to read: set the source's columns"
                 raise SourceError(self._uri, f"has a key {later[0]!r} that its first records lack", way_out)
+        twice = [name for name in columns if any(keys.count(name) > 1 for keys in sets)]
         plain = [name for name in columns if name not in self._lists]
         lists = [name for name in columns if name in self._lists]
         values = [f"json_extract_string(j, [{', '.join(map(_pointer, plain))}]::varchar[]) as plain"]
@@ -58,11 +60,16 @@ class JsonObjects:
             f"case kind{i} when 'ARRAY' then from_json(j -> {_pointer(name)}, '[\"VARCHAR\"]') end as list{i}"
             for i, name in enumerate(lists)
         ]
+        values += [
+            f"len(list_filter(json_keys(j), lambda k: k = {_quoted(name)})) > 1 as twice{i}" for i, name in enumerate(twice)
+        ]
         found = self._query(f"select j is not null as ok, {', '.join(values)} from objects", texts)
         broken = pc.if_else(found["ok"], pa.scalar(None, pa.string()), _problem("is not a JSON object", texts))
         for i, name in enumerate(lists):
             is_list = pc.is_in(found[f"kind{i}"], pa.array(["ARRAY", "NULL", None]))
             broken = pc.coalesce(broken, pc.if_else(is_list, None, _problem(f"{name} is not a list", texts)))
+        for i, name in enumerate(twice):  # which of the two is meant, nobody knows
+            broken = pc.coalesce(broken, pc.if_else(found[f"twice{i}"], _problem(f"has key {name} twice", texts), None))
         data = {name: pc.list_element(found["plain"], i) for i, name in enumerate(plain)}
         data |= {name: found[f"list{i}"] for i, name in enumerate(lists)}
         is_whole = pc.is_null(broken)
@@ -72,11 +79,11 @@ class JsonObjects:
     def _type(self, name: str) -> pa.DataType:
         return pa.list_(pa.string()) if name in self._lists else pa.string()
 
-    def _keys(self, texts: pa.Array) -> list[str]:
-        """Keys in order of appearance."""
+    def _key_sets(self, texts: pa.Array) -> list[list[str]]:
+        """The keys of objects, in order of appearance; each combination once."""
         counted = "select json_keys(j) as keys, row_number() over () as number"
         sets = self._query(f"select keys from ({counted} from objects) group by keys order by min(number)", texts)["keys"]
-        return list(dict.fromkeys(key for keys in sets.to_pylist() for key in keys or ()))
+        return [keys for keys in sets.to_pylist() if keys]
 
     def _query(self, query: str, texts: pa.Array) -> pa.Table:
         """`query` over ``objects(j)``, in which a text that is no object is null."""
@@ -111,6 +118,14 @@ def _problem(problem: str, texts: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(problem, pc.utf8_trim_whitespace(pc.fill_null(texts, "")), ": ")
 
 
+def _keys_in(sets: Sequence[Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(key for keys in sets for key in keys))
+
+
 def _pointer(name: str) -> str:
     """JSON pointer of a key, as a text of SQL."""
-    return "'/" + name.replace("~", "~0").replace("/", "~1").replace("'", "''") + "'"
+    return _quoted("/" + name.replace("~", "~0").replace("/", "~1"))
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

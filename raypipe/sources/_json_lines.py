@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import chain, islice
+from itertools import chain
 from typing import Annotated, Any
 
 import numpy as np
@@ -62,9 +62,14 @@ class JsonLinesReading:
         self._objects = JsonObjects(fragment.uri, source.columns, source.lists)
         self._finder = LineFinder()
         self._blocks = _blocks(Decoded(opened.stream, source.encoding), fragment.uri)
-        self._first = list(islice(self._blocks, 1))
-        for block in self._first:
-            self._objects.show(_records(block).column(_TEXT))
+        self._first = []
+        for block in self._blocks:
+            self._first.append(block)
+            if (records := _records(block)).num_rows:
+                self._objects.show(records.column(_TEXT))
+                break
+        else:
+            raise SourceError(fragment.uri, "holds no records", "correct the source or its export")
 
     @property
     def schema(self) -> pa.Schema:
@@ -82,8 +87,7 @@ class JsonLinesReading:
 
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The records, with `ROW`, and `BROKEN`: what is wrong with a line that is no JSON object, else null."""
-        uri = self._fragment.uri
-        wanted = checked_columns(uri, self.schema.names, columns)
+        wanted = checked_columns(self._fragment.uri, self.schema.names, columns)
         with readable(self._fragment, "JSON lines", self._source.encoding):
             for block in chain(self._first, self._blocks):
                 first = self._finder.num_records
@@ -94,8 +98,6 @@ class JsonLinesReading:
                 broken = pc.coalesce(records.column(BROKEN), table.column(BROKEN))
                 yield table.drop_columns([BROKEN]).append_column(BROKEN, broken).append_column(ROW, row_N)
         check_unchanged(self._fragment)
-        if not self._finder.num_records:
-            raise SourceError(uri, "holds no records", "correct the source or its export")
 
 
 def _blocks(stream: Decoded, uri: str) -> Iterator[bytes]:
