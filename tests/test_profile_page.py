@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.profile import main as profile_job
+from jobs.profile_page import main as profile_job
 from raypipe.core.cluster import Cluster
 from raypipe.core.errors import ConfigError, StorageError, TableNotFound
 from raypipe.core.job import JobRecord

@@ -143,7 +143,9 @@ def _transaction(parent: str, planned: Mapping[str, Intake], tables: Tables, chi
     ref = intake.base if intake is not None else tables.find(parent)
     if ref is None:
         where = f"data.tables.{child}.contract.foreign_keys"
-        raise ConfigError([f"{where}: table {parent} is neither among data.tables nor written before"])
+        raise ConfigError(
+            [f"{where}: table {parent} is neither among data.tables nor written before; add it, or write it first"]
+        )
     return str(ref.facts.get("transaction", ref.version))
 
 

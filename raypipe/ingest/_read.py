@@ -129,13 +129,15 @@ def records_name(stamp: Stamp, what: str) -> str:
 
 
 def settled(recipe: Recipe, found: pa.Schema, uri: str) -> tuple[Contract, SchemaDiff]:
-    """The contract for a fragment with columns `found`, by the policy on drift.
+    """The contract for a fragment with columns `found`, by the policy on drift; without any, there was nothing to look at.
 
     Raises:
         SchemaMismatch: when a column that is not optional is missing.
         SourceError: when a new one is refused.
     """
     contract = recipe.contract
+    if not found.names:
+        return contract, SchemaDiff()
     diff = schema_diff(found, contract, recipe.before)
     if diff.missing:
         raise SchemaMismatch(uri, diff.missing, list(diff.new), diff.renamed)
@@ -144,7 +146,7 @@ def settled(recipe: Recipe, found: pa.Schema, uri: str) -> tuple[Contract, Schem
         way_out = f"declare them, or set data.tables.{recipe.stamp.table}.contract.drift to add or ignore"
         raise SourceError(uri, problem, way_out)
     if contract.drift == "add" and diff.new:
-        contract = contract.with_added(pa.schema([found.field(name) for name in diff.new]))
+        contract = contract.with_added(pa.schema([field for field in found if field.name in diff.new]))
     if contract.drift == "ignore":  # what was there before was ignored then; a first time says nothing
         known = found.names if recipe.before is None else recipe.before.names
         diff = replace(diff, new={name: kind for name, kind in diff.new.items() if name not in known})

@@ -140,9 +140,10 @@ class HttpReading:
     def _walk(self) -> Iterator[list[Any]]:
         """Records page by page."""
         source, asked = self._source, set[str]()
-        request: Request | None = source.paging.start(Request(url=source.url, parameters=self._fragment.details["parameters"]))
+        first = source.paging.start(Request(url=source.url, parameters=self._fragment.details["parameters"]))
         before: list[Any] | None = None
-        url = self._url(request)
+        request: Request | None = first
+        url = self._url(first)
         while request is not None:
             if str(url) in asked:
                 raise SourceError(
