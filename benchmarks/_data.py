@@ -43,7 +43,7 @@ class Pairs:
             against=f"{against}, {len(ratios)} interleaved rounds",
             goal=goal,
             met=met(value),
-            command=f"make bench ONLY={name}",
+            command=f"make bench ONLY={name.partition('_vs_')[0]}",
             detail={**shown, **detail},
         )
 

@@ -158,7 +158,7 @@ JSON = [
         b'[{"a": 1, "b": "x"},\n{"a": 2, "b": "y"}]\n',
         refused("2 of 2 rows.*is not a JSON object|missing: a", InputError),
     ),
-    lines("a key twice", b'{"a": 1, "a": 2, "b": "x"}\n{"a": 2, "b": "y"}\n', kept(TWO[1:], "has a key twice", broken=1)),
+    lines("a key twice", b'{"a": 1, "a": 2, "b": "x"}\n{"a": 2, "b": "y"}\n', kept(TWO[1:], "has key a twice", broken=1)),
     lines(
         "values in values",
         b'{"a": {"k": 1}, "b": "x"}\n{"a": [2], "b": "y"}\n{"a": 3, "b": null}\n',

@@ -207,7 +207,7 @@ def circle(path: str, query: Mapping[str, str]) -> Reply:
             Reply(b'[{"a":1,"b":"x"},{"a":2,"b":"\\ud800"}]'), {}, kept(TWO[:1], "ud800", broken=1), id="half a character"
         ),
         pytest.param(
-            Reply(b'[{"a":1,"b":"x"},{"a":2,"a":3,"b":"y"}]'), {}, kept(TWO[:1], "key twice", broken=1), id="a key twice"
+            Reply(b'[{"a":1,"b":"x"},{"a":2,"a":3,"b":"y"}]'), {}, kept(TWO[:1], "key a twice", broken=1), id="a key twice"
         ),
         pytest.param(Reply([ONE, {"a": 2.5, "b": "y"}, {"a": 10**20, "b": "z"}]), {}, kept(TWO[:1], type_a=2), id="numbers"),
     ],

@@ -55,7 +55,7 @@ def test_what_the_cells_look_like_is_proposed_with_its_reasons() -> None:
     found = propose(pa.table(shop()), key=())
     assert found.keys == (("order_id",), ("email",), ("note",))
     columns = found.contract["columns"]
-    assert columns["order_id"] == {"type": "int64", "min": 960, "max": 1500}
+    assert columns["order_id"] == "int64"  # bounds of a key are no rule: tomorrow has other ones
     assert columns["zip"] == {"type": "string", "nullable": False, "regex": "[0-9]{5}", "pii": True}
     assert columns["channel"] == {"type": "string", "nullable": False, "one_of": ["app", "shop", "web"], "clean": ["trim"]}
     assert (columns["email"]["pii"], "@" in columns["email"]["regex"]) == (True, True)

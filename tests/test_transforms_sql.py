@@ -63,6 +63,16 @@ REFUSED = [
     ("select random() as r from t", (), r"random\(\) gives another answer each time"),
     ("select now() as r from t", (), r"now\(\) gives another answer"),
     ("select current_date as r from t", (), "current_date is another one each time"),
+    ("select current_localtimestamp() as r from t", (), r"current_localtimestamp\(\) gives another answer"),
+    ("select ago(interval 1 day) as r from t", (), r"ago\(\) gives another answer"),
+    ("select age(a) as r from t", (), r"age\(\) of one time is from today"),
+    ("select geometric_mean(a) from t", (), "an aggregate needs by"),
+    ("select json_group_array(a) from t", ("k",), "an aggregate leaves out k of by"),
+    ("with T as (select * from u) select * from t", (), "the outer SELECT takes nothing from t"),
+    ("select k, count(*) from (select a as K from t) group by k", ("k",), "k is a column of by and cannot be the name"),
+    ("select k, count(*) from t as v(a, k) group by k", ("k",), "k is a column of by; do not name it in a list"),
+    ("with v(K) as (select a from t) select k, count(*) from v group by k", ("k",), "k is a column of by; do not name it"),
+    ("select v.k, count(*) from t, (select range as k from range(3)) v group by v.k", ("k",), "an aggregate leaves out k"),
     ("select * from t tablesample 10%", (), "a sample is another one each time"),
     ("select * from t, read_csv('/etc/passwd')", (), r"read_csv\(\) in FROM is not a table"),
     ("select * from t, 'x.parquet'", (), "FROM x.parquet is none of the inputs"),
@@ -102,6 +112,13 @@ def test_sql_that_would_give_other_rows_or_do_something_else_is_refused_before_a
 def test_rules_that_a_transform_cannot_keep_are_refused(contract: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         sql("select id from sales", contract={"columns": {"id": "int64"}, **contract})
+
+
+def test_names_are_compared_as_duckdb_does() -> None:
+    upper = build({"inputs": {"Sales": "sales"}, "sql": "select SALES.k, count(*) as n from sales group by K", "by": ["k"]}, Sql)
+    assert upper.recipe.shrinks == "grouped"
+    with pytest.raises(ConfigError, match="inputs that differ in upper and lower case only"):
+        build({"inputs": {"t": "a", "T": "b"}, "sql": "select * from t"}, Sql)
 
 
 def test_transforms_run_after_those_they_take_rows_of() -> None:

@@ -81,7 +81,7 @@ def propose(table: pa.Table, *, key: Sequence[str] = (), whole: bool = True) -> 
 
 
 def _settings(column: Proposal, in_key: bool) -> dict[str, Any] | str:  # noqa: FBT001  # private
-    settings = {n: v for n, v in column.settings.items() if not (in_key and n == "nullable")}
+    settings = {n: v for n, v in column.settings.items() if not (in_key and n in ("nullable", "min", "max"))}
     return settings["type"] if list(settings) == ["type"] else settings
 
 

@@ -33,6 +33,8 @@ RaypipeError                 exit 1: the job failed
 
 from collections.abc import Mapping, Sequence
 
+from raypipe.core.naming import listed
+
 
 class RaypipeError(Exception):
     """Base of all errors that raypipe raises on purpose; ``exit_code`` is what a job ends with."""
@@ -87,10 +89,10 @@ class SchemaMismatch(InputError):
         self.uri, self.missing, self.unexpected, self.likely = uri, tuple(missing), tuple(unexpected), dict(likely)
 
     def __str__(self) -> str:
-        renamed = ", ".join(f"{new} is perhaps the renamed {old}" for old, new in self.likely.items())
-        found = f"; found instead: {', '.join(self.unexpected)}" if self.unexpected else ""
+        renamed = ", ".join(f"{listed([new])} is perhaps the renamed {listed([old])}" for old, new in self.likely.items())
+        found = f"; found instead: {listed(self.unexpected)}" if self.unexpected else ""
         return (
-            f"{self.uri}: {len(self.missing)} declared column(s) missing: {', '.join(self.missing)}{found}"
+            f"{self.uri}: {len(self.missing)} declared column(s) missing: {listed(self.missing)}{found}"
             + (f" ({renamed})" if renamed else "")
             + "; correct the source, its delimiter, or the table's columns"
         )

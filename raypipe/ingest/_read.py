@@ -11,6 +11,7 @@ from raypipe.contract import Cleaned, Contract, SchemaDiff, schema_diff
 from raypipe.core.digest import digest_json
 from raypipe.core.errors import SchemaMismatch, SourceError
 from raypipe.core.fragments import Apart
+from raypipe.core.naming import listed
 from raypipe.core.storage import Storage
 from raypipe.ingest._asides import Asides
 from raypipe.ingest._chunks import Held, canonical, content_digest
@@ -142,7 +143,7 @@ def settled(recipe: Recipe, found: pa.Schema, uri: str) -> tuple[Contract, Schem
     if diff.missing:
         raise SchemaMismatch(uri, diff.missing, list(diff.new), diff.renamed)
     if contract.drift == "refuse" and diff.new:
-        problem = f"has {len(diff.new)} column(s) that are not declared: {', '.join(diff.new)}"
+        problem = f"has {len(diff.new)} column(s) that are not declared: {listed(list(diff.new))}"
         way_out = f"declare them, or set data.tables.{recipe.stamp.table}.contract.drift to add or ignore"
         raise SourceError(uri, problem, way_out)
     if contract.drift == "add" and diff.new:

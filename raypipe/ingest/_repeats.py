@@ -23,7 +23,7 @@ from raypipe.tables import Part, read_part
 
 HASHES_PER_BUCKET = 4_000_000
 _ORDER, _PIECE, _ROW = "__order", "__piece", "__row_of_piece"
-_HIDDEN = "***"
+_HIDDEN, _EXAMPLE_LENGTH = "***", 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +184,7 @@ class _Repeated:
             return ""
         row = lost.sort(list(self.columns)).row(0, named=True)
         shown = {name: _HIDDEN if self.contract.columns[name].pii else row[name] for name in self.columns}
-        return ", ".join(f"{name}={value}" for name, value in shown.items())
+        return " ".join(", ".join(f"{name}={value}" for name, value in shown.items()).split())[:_EXAMPLE_LENGTH]
 
 
 def _by_piece(lost: pl.DataFrame) -> dict[int, NDArray[np.int32]]:

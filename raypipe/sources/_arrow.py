@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from raypipe.core.errors import SchemaMismatch, SourceError
 from raypipe.core.naming import likely_renames
-from raypipe.sources._source import ROW
+from raypipe.sources._source import BROKEN, ROW
 
 
 class ArrowReading:
@@ -75,6 +75,9 @@ def checked_columns(uri: str, found: Sequence[str], columns: Sequence[str]) -> l
     if missing:
         unexpected = [name for name in found if name not in columns]
         raise SchemaMismatch(uri, missing, unexpected, likely_renames(missing, unexpected))
+    for name in found:
+        if name in (ROW, BROKEN):
+            raise SourceError(uri, f"has a column named {name}, a name that raypipe needs", "rename it")
     for name in columns:
         if found.count(name) > 1:
             raise SourceError(uri, f"has two columns named {name}", "rename one, or give the columns by `names`")
@@ -87,6 +90,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return plain_type(kind.value_type)
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return pa.string()
+    if pa.types.is_binary_view(kind):
+        return pa.binary()
     if pa.types.is_large_list(kind) or pa.types.is_list(kind):
         return pa.list_(plain_type(kind.value_type))
     return kind

@@ -7,6 +7,7 @@ etag differs, the bytes are hashed: a file that was copied again, or touched, is
 import glob
 import hashlib
 import importlib.util
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from raypipe.sources._source import Fragment, Scan
 
 _PACKAGE = "package://"
 _HASH_BYTES = 1 << 20
+_RANGE = re.compile(r"#bytes=[0-9]+-[0-9]+$")
+_ODD = re.compile("[\x00-\x1f\ud800-\udfff]")
 
 COMPRESSED = (".gz", ".bz2", ".zst", ".zip")
 """How the names of compressed files end."""
@@ -46,10 +49,13 @@ def find_files(uri: str) -> list[File]:
     try:
         fs, path = filesystem(place), path_of(place)
         fs.invalidate_cache()
-        listed = fs.glob(path, detail=True) if glob.has_magic(path) else _info(fs, path)
+        listed = (fs.glob(path, detail=True) if glob.has_magic(path) else {}) or _info(fs, path)
         found = {prefix + str(name): info for name, info in listed.items() if info["type"] == "file"}
     except (OSError, ValueError, ImportError) as error:
         raise SourceError(uri, f"cannot be listed ({_said(error)})", "correct the source's uri or its credentials") from error
+    for name in found:
+        if _ODD.search(name):
+            raise SourceError(ascii(name)[1:-1], "its name holds line ends, or bytes that are no UTF-8 text", "rename it")
     files = [_file(name, info) for name, info in sorted(found.items()) if not _is_hidden(name, place)]
     if place != uri and uri.startswith(_PACKAGE):
         root = str(package_folder(uri))
@@ -102,7 +108,7 @@ def scan_files(uri: str, seen: Mapping[str, Any], *, range_bytes: int | None = N
 
 def file_of(fragment_uri: str) -> str:
     """URI of the file that a fragment is, or is a range of."""
-    return fragment_uri.rpartition("#bytes=")[0] or fragment_uri
+    return _RANGE.sub("", fragment_uri)
 
 
 def whole(fragment: Fragment) -> Fragment:

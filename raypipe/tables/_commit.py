@@ -177,7 +177,7 @@ def _delta_schema(uri: str, schema: pa.Schema) -> DeltaSchema:
     try:
         return DeltaSchema.from_arrow(schema)
     except Exception as error:  # deltalake's own class, with a native traceback in its text
-        problem = f"a column has a type that Delta Lake has not ({str(error).splitlines()[0]})"
+        problem = f"a column has a type or a name that Delta Lake has not ({str(error).splitlines()[0]})"
         raise StorageError(uri, problem, "declare it as a number, a text, a date, a timestamp or a list") from error
 
 

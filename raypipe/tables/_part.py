@@ -6,7 +6,7 @@ earlier run wrote has the same ones: a footer's own bounds leave out NaN and say
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -102,8 +102,16 @@ def _bounds(cells: pa.ChunkedArray) -> tuple[Any, Any]:
         return _finite(found["min"]), None if has_nan else _finite(found["max"])
     if not (pa.types.is_integer(kind) or pa.types.is_date(kind) or pa.types.is_timestamp(kind) or pa.types.is_string(kind)):
         return None, None
-    found = pc.min_max(cells).as_py()
-    return _lowest(found["min"]), _highest(found["max"])
+    found = pc.min_max(cells)
+    return _said(found["min"], _lowest), _said(found["max"], _highest)
+
+
+def _said(bound: pa.Scalar, in_words: Callable[[Any], Any]) -> Any:
+    """A bound; none where it is a time that Python has not, whose years end with 9999."""
+    try:
+        return in_words(bound.as_py())
+    except OverflowError:
+        return None
 
 
 def _finite(value: float | None) -> float | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raypipe.core.errors import DuplicateKeys
 from raypipe.core.fragments import map_fragments
@@ -21,9 +22,10 @@ def check_key(made: TableRef, key: Sequence[str], storage: Storage) -> None:
     paths, num = [part.path for part in made.parts], num_partitions(sum(part.num_bytes for part in made.parts))
     with scratch(storage) as folder:
         found = scatter(keys, paths, by=key, num=num, folder=folder)
-        for repeated in map_fragments(_Repeated(found, tuple(key)), range(num), title=f"key of {made.name}"):
-            if repeated is not None:
-                raise DuplicateKeys(made.name, key, *repeated)
+        work = map_fragments(_Repeated(found, tuple(key)), range(num), title=f"key of {made.name}")
+        repeated = [one for one in work if one is not None]
+    if repeated:
+        raise DuplicateKeys(made.name, key, sum(rows for rows, _ in repeated), repeated[0][1])
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class _Repeated:
 
     def __call__(self, index: int) -> tuple[int, str] | None:
         table = self.rows.partition(index)
-        counts = table.group_by(list(self.key)).aggregate([([], "count_all")]).to_pylist()
-        repeated = [row for row in counts if row["count_all"] > 1]
+        counts = table.group_by(list(self.key), use_threads=False).aggregate([([], "count_all")])
+        repeated = counts.filter(pc.greater(counts.column("count_all"), 1)).to_pylist()
         if not repeated:
             return None
         num = sum(row["count_all"] - 1 for row in repeated)

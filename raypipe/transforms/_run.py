@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from graphlib import CycleError, TopologicalSorter
+from importlib import metadata
 
 import pyarrow as pa
 
@@ -28,7 +29,8 @@ from raypipe.transforms._key import check_key
 from raypipe.transforms._piece import Done, Piece, Work
 from raypipe.transforms._transform import Transform, Transformed, TransformRows
 
-_CODE = ("contract", "transforms")
+_CODE = ("contract", "core", "expressions", "profiles", "tables", "transforms")
+_LIBRARIES = ("duckdb", "polars", "pyarrow")
 
 
 def order_of(transforms: Mapping[str, Transform], tables: Iterable[str] = ()) -> list[str]:
@@ -40,7 +42,9 @@ def order_of(transforms: Mapping[str, Transform], tables: Iterable[str] = ()) ->
     taken = sorted(set(tables) & transforms.keys())
     if taken:
         raise ConfigError([f"data.transforms.{taken[0]}: data.tables has a table of this name; choose another"])
-    needs = {name: {_table(label) for label in t.recipe.inputs.values()} & transforms.keys() for name, t in transforms.items()}
+    needs = {
+        name: sorted({_table(label) for label in t.recipe.inputs.values()} & transforms.keys()) for name, t in transforms.items()
+    }
     try:
         return list(TopologicalSorter(needs).static_order())
     except CycleError as error:
@@ -86,7 +90,8 @@ class _Run:
         modules = {*user_modules(settings), *(function.partition(":")[0] for function in transform.recipe.functions)}
         made_of = {
             "settings": settings,
-            "inputs": {inner: ref.label for inner, ref in inputs.items()},
+            "inputs": {inner: [ref.label, ref.facts.get("digest", "")] for inner, ref in inputs.items()},
+            "libraries": {library: metadata.version(library) for library in _LIBRARIES},
             "code": {**digest_sources(_CODE), **digest_code(sorted(modules))},
         }
         before, digest = tables.find(name), digest_json(made_of)

@@ -18,6 +18,7 @@ from raypipe.transforms._syntax import (
     equal_names,
     functions,
     last_name,
+    lower,
     meant,
     nodes,
     parse,
@@ -26,6 +27,7 @@ from raypipe.transforms._syntax import (
 
 Kind = Literal["split", "whole"]
 _KEEP_LEFT, _KEEP_RIGHT = ("INNER", "LEFT", "SEMI", "ANTI"), ("INNER", "RIGHT")
+_OTHER = "null where the join found nothing, or not that of the piece"
 _PIECES = "piece by piece it would give other rows"
 
 
@@ -47,16 +49,21 @@ def check_select(sql: str, *, inputs: Sequence[str], by: Sequence[str]) -> Selec
 
 class _Checker:
     def __init__(self, sql: str, inputs: Sequence[str], by: Sequence[str]) -> None:
-        self._tree, self._inputs, self._by = parse(sql), inputs, frozenset(by)
-        self._split = frozenset(inputs if by else inputs[:1])
+        self._tree, self._inputs, self._by = parse(sql), [lower(name) for name in inputs], frozenset(map(lower, by))
+        self._split = frozenset(self._inputs if by else self._inputs[:1])
         self._groups, self._outer = False, set[str]()
 
     def check(self) -> Select:
         """All checks, those of single nodes first."""
         used: set[str] = set()
+        if len({*self._inputs}) < len(self._inputs):
+            raise ValueError("inputs that differ in upper and lower case only are one table in SQL; rename one")
         for node in nodes(self._tree):
             check_node(node)
             used |= {node["table_name"]} if node.get("type") == "BASE_TABLE" else set()
+            renamed = sorted({*(node.get("column_name_alias") or ()), *(node.get("aliases") or ())} & self._by)
+            if renamed:
+                raise ValueError(f"{renamed[0]} is a column of by; do not name it in a list beside a table, but in the SELECT")
         unused = [name for name in self._inputs if name not in used]
         if unused:
             raise ValueError(f"inputs {', '.join(unused)} is not in the SQL; select from it or leave it out")
@@ -136,6 +143,8 @@ class _Checker:
             raise ValueError(
                 f"{kind} JOIN keeps rows of a table that every task has whole: {_PIECES}; join on the columns of by"
             )
+        else:
+            self._outer |= aliases(node["right"] if left == "split" else node["left"])
         return "split"
 
     def _check_meeting(self, node: Node, known: Mapping[str, Kind]) -> None:
@@ -184,11 +193,11 @@ class _Checker:
             excluded = {*(item.get("exclude_list") or ()), *(e["column"] for e in item.get("qualified_exclude_list") or ())}
             if item.get("type") == "STAR" and item.get("relation_name") in self._outer and not self._by <= excluded:
                 raise ValueError(
-                    f"{item['relation_name']}.* has columns of by that are null where the join found nothing; leave them out"
+                    f"{item['relation_name']}.* has columns of by that are {_OTHER}; leave them out"
                 )
             if last_name(item) in self._by and not self._names([item]):
                 raise ValueError(
-                    f"{'.'.join(item['column_names'])} is null where the join found nothing; take it from the other"
+                    f"{'.'.join(item['column_names'])} is {_OTHER}; take it from the other"
                 )
 
     def _names(self, nodes: Sequence[Node]) -> set[str]:

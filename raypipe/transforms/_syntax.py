@@ -1,19 +1,29 @@
 """DuckDB's syntax tree of a SQL text, and what single nodes of it say."""
 
 import json
+import string
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 Node = Mapping[str, Any]
 _CLOCKS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
+_CLOCK_FUNCTIONS = frozenset({"current_localtime", "current_localtimestamp"})  # DuckDB calls them consistent
+_SINCE_TODAY = "age"  # with one argument
 _TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
 _ALSO_RANDOM = frozenset({"reservoir_quantile"})
 _QUALIFIED = 2
+_NOT_NAMES = frozenset({"type", "class", "kind", "ref_type", "join_type", "setop_type", "aggregate_handling", "path", "text"})
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+def lower(name: str) -> str:
+    """`name` as DuckDB compares names: in any case, of ASCII letters."""
+    return name.translate(_LOWER)
 
 
 def parse(sql: str) -> Node:
-    """The tree of `sql`.
+    """The tree of `sql`, with all names as of `lower`.
 
     Raises:
         ValueError: when it is not one SELECT.
@@ -24,8 +34,16 @@ def parse(sql: str) -> Node:
         raise ValueError(f"expected one SELECT ({tree['error_message'].splitlines()[0]})")
     if len(tree["statements"]) != 1:
         raise ValueError(f"expected one SELECT, got {len(tree['statements'])} statements")
-    node: Node = tree["statements"][0]["node"]
+    node: Node = _in_lower_case(tree["statements"][0]["node"])
     return node
+
+
+def _in_lower_case(value: Any, key: str = "") -> Any:
+    if isinstance(value, Mapping):
+        return {name: _in_lower_case(child, name) for name, child in value.items()}
+    if isinstance(value, list):
+        return [_in_lower_case(child, key) for child in value]
+    return lower(value) if isinstance(value, str) and key not in _NOT_NAMES else value
 
 
 def _asked(query: str, *parameters: str) -> list[tuple[Any, ...]]:
@@ -39,11 +57,27 @@ def _asked(query: str, *parameters: str) -> list[tuple[Any, ...]]:
 
 @cache
 def functions() -> tuple[frozenset[str], frozenset[str]]:
-    """Names of aggregates, and of functions whose answer is not that of their arguments alone."""
+    """Names of aggregates, and of functions whose answer is not that of their arguments alone; macros of such are such."""
     query = "select distinct function_name, function_type = 'aggregate', stability <> 'CONSISTENT' from duckdb_functions()"
     rows = _asked(query)
-    aggregates = frozenset(name for name, is_aggregate, _ in rows if is_aggregate)
-    return aggregates, frozenset(name for name, _, other in rows if other)
+    aggregates = {name for name, is_aggregate, _ in rows if is_aggregate}
+    others = {*_CLOCK_FUNCTIONS, *(name for name, _, other in rows if other)} - {"error"}
+    macros = _macros()
+    for _ in macros:  # one may be made of another
+        aggregates |= {name for name, used in macros if used & aggregates}
+        others |= {name for name, used in macros if used & (others | _CLOCKS)}
+    return frozenset(aggregates), frozenset(others)
+
+
+def _macros() -> list[tuple[str, set[str]]]:
+    """Names of macros, each with the functions and columns in its text."""
+    query = "select function_name, json_serialize_sql('select ' || macro_definition) from duckdb_functions()"
+    out = []
+    for name, text in _asked(f"{query} where function_type = 'macro'"):
+        found = [*nodes(_in_lower_case(json.loads(text)))]
+        called = {node["function_name"] for node in found if node.get("class") == "FUNCTION"}
+        out.append((name, called | {last_name(node) for node in found}))
+    return out
 
 
 def nodes(value: Any, *, nested: bool = True) -> Iterator[Node]:
@@ -65,6 +99,8 @@ def check_node(node: Node) -> None:
         raise ValueError(f"{node['function']['function_name']}() in FROM is not a table of the inputs")
     if node.get("class") == "FUNCTION" and (name in functions()[1] or name in _ALSO_RANDOM):
         raise ValueError(f"{name}() gives another answer each time: the same inputs would not give the same rows")
+    if node.get("class") == "FUNCTION" and name == _SINCE_TODAY and len(node["arguments"]) <= 1:  # also t.age()
+        raise ValueError("age() of one time is from today: the same inputs would not give the same rows; give it two")
     if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1 and node["column_names"][0].lower() in _CLOCKS:
         raise ValueError(f"{node['column_names'][0]} is another one each time: the same inputs would not give the same rows")
     if node.get("sample"):
