@@ -2,25 +2,28 @@
 
 import gzip
 import io
+import os
 import zipfile
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import partial
-from typing import Any
+from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from bad_inputs import case, kept, refused
 
-from raypipe.core.errors import ConfigError, ContractViolation, DuplicateKeys, InputError, SchemaMismatch
+from raypipe.core.errors import (
+    ConfigError,
+    ContractViolation,
+    DuplicateKeys,
+    InputError,
+    SchemaMismatch,
+    StorageError,
+)
 
 TWO = [(1, "x"), (2, "y")]
+GOOD = b"a,b\n1,x\n2,y\n"
+IN_PLACE = b"a,b\n2,z\n3,w\n"
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
-
-
 lines = partial(case, kind="JsonLines")
-table = partial(case, kind="Parquet")
 
 
 def zipped(*names: str) -> bytes:
@@ -31,26 +34,9 @@ def zipped(*names: str) -> bytes:
     return out.getvalue()
 
 
-def parquet(data: Mapping[str, Any] | pa.Table, **settings: Any) -> bytes:
-    out = io.BytesIO()
-    pq.write_table(data if isinstance(data, pa.Table) else pa.table(dict(data)), out, **settings)
-    return out.getvalue()
+def named_in_latin_1(folder: Path) -> None:
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.csv")).write_bytes(GOOD)
 
-
-def no_groups() -> bytes:
-    out = io.BytesIO()
-    pq.ParquetWriter(out, pa.schema([("a", pa.int64()), ("b", pa.string())])).close()
-    return out.getvalue()
-
-
-def flipped(data: bytes) -> bytes:
-    """`data` with 40 bytes of its first half inverted."""
-    return data[:60] + bytes(byte ^ 0xFF for byte in data[60:100]) + data[100:]
-
-
-GOOD = b"a,b\n1,x\n2,y\n"
-MANY = parquet({"a": list(range(2000)), "b": [str(i * 7919) for i in range(2000)]})
-IN_PLACE = b"a,b\n2,z\n3,w\n"
 
 CSV = [
     case("empty", b"", refused("the file is empty")),
@@ -67,7 +53,7 @@ CSV = [
     case("NUL bytes in cells", b"a,b\n1,x\0\n2\0,y\n", kept([(1, "x\0")], type_a=1)),
     case("ragged lines", b"a,b\n1,x\n2\n3,z,z\n\n4,w\n", kept([(1, "x"), (4, "w")], "expected 2 fields, got 3", broken=2)),
     case("ragged and no UTF-8", b"a,b\n1,x\n2,\xff,3\n", refused("Expected 2 columns, got 3.*correct the file")),
-    case("a quote left open", b'a,b\n1,"x\n2,y\n3,z\n', refused("a quote that is never closed, before 'x")),
+    case("a quote left open", b'a,b\n1,"x\n2,y\n3,z\n', refused("a quote that is never closed, in the record on line 2")),
     case("a header twice", b"a,b,a\n1,x,2\n", refused("two columns named a; rename one")),
     case("a renamed column", b"a,bb\n1,x\n", refused(r"missing: b;.*bb is perhaps the renamed b", SchemaMismatch)),
     case("a missing column", b"a\n1\n", refused(r"1 declared column\(s\) missing: b", SchemaMismatch)),
@@ -81,12 +67,27 @@ CSV = [
     case(
         "a new column, later", GOOD, kept([*TWO, (3, "z")], told="new column c"), then={"2.csv": b"a,b,c\n3,z,7\n"}, uri="*.csv"
     ),
+    case("a new column twice", b"a,b,c,c\n1,x,2,3\n", refused("two columns named c; rename one"), drift="add"),
+    case("a new column of another case", b"a,b,A\n1,x,2\n", refused("Delta Lake has not .*: 'A'", StorageError), drift="add"),
+    case("a line end in the header", b'a,"b\n(EUR)"\n1,x\n', refused(r"found instead: 'b\\n\(EUR\)'", SchemaMismatch)),
+    case("a name that raypipe needs", b"a,b,__row\n1,x,2\n", refused("named __row, a name that raypipe needs; rename it")),
+    case(
+        "1,000 other columns",
+        b",".join(b"c%d" % i for i in range(1000)) + b"\n1\n",
+        refused("c11 and 988 more", SchemaMismatch),
+    ),
     case("semicolons", b"a;b\n1;x\n", refused("found instead: a;b.*delimiter", SchemaMismatch)),
     case("thousands", b'a,b\n1,"1,234.5"\n2,1.5\n', kept([(2, 1.5)], "'1,234.5' is not", type_b=1), b="float64"),
     case(
         "times without a zone",
         b"a,b\n1,2013-01-01T12:00:00\n2,01/02/2013\n3,2013-01-01T12:00:00Z\n",
         kept([(3, NOON)], "has no time zone; expected a timestamp such as", type_b=2),
+        b="timestamp",
+    ),
+    case(
+        "times that are none",
+        b"a,b\n1,2013-06-30T23:59:60Z\n2,2013-02-30T00:00:00Z\n3,0001-01-01T00:00:00Z\n4,2013-01-01T00:00:00+99:00\n",
+        kept([], "02-30T00:00:00Z' is not a timestamp", type_b=4),
         b="timestamp",
     ),
     case("days that are none", b"a,b\n1,2013-02-30\n2,0000-00-00\n", kept([], "02-30' is not a date", type_b=2), b="date"),
@@ -114,6 +115,10 @@ CSV = [
         b="bool",
     ),
     case("one of many is empty", {"1.csv": GOOD, "2.csv": b""}, refused("2.csv: the file is empty"), uri="*.csv"),
+    case("brackets in the file's name", {"t[1].csv": GOOD}, kept(TWO), uri="t[1].csv"),
+    case("a mark of ranges in the file's name", {"t#bytes=0-5.csv": GOOD}, kept(TWO), uri="*.csv"),
+    case("a file's name in Latin 1", named_in_latin_1, refused("no UTF-8 text; rename it"), uri="*.csv"),
+    case("a line end in the file's name", {"t\n.csv": GOOD}, refused("name holds line ends"), uri="*.csv"),
     case("no file", {}, refused("no such file; correct the source's uri")),
     case("a folder", lambda folder: (folder / "t.csv").mkdir(), refused("no such file; correct the source's uri")),
     case(
@@ -197,72 +202,60 @@ JSON = [
     ),
 ]
 
-NS = pa.array([1_357_041_600_000_000_000, 1_357_041_600_000_000_001], pa.timestamp("ns", "UTC"))
-FAR = pa.array([0, 10**18], pa.timestamp("us", "UTC"))
-
-PARQUET = [
-    table("truncated", MANY[:-40], refused("not a readable Parquet file")),
-    table("damaged pages", flipped(MANY), refused("not a readable Parquet file")),
-    table("no Parquet", GOOD, refused("not a readable Parquet file")),
-    table("text for numbers", parquet({"a": ["1", "zwei"], "b": ["x", "y"]}), kept(TWO[:1], "'zwei' is not a whole", type_a=1)),
-    table("numbers for text", parquet({"a": [1], "b": [7]}), kept([], "7 is not text", type_b=1)),
-    table(
-        "fractions, NaN, and numbers too large",
-        parquet({"a": [1.0, 2.5, float("nan"), 1e19], "b": list("xxxx")}),
-        kept(TWO[:1], "2.5 is not a whole", type_a=3),
+REPEATED = b"a,b\n1,5\n2,2\n1,7\n1,6\n"
+CONTRACT = [
+    case("a key twice", REPEATED, refused(r"key \(a\) is not unique, 2 row.*a=1; correct", DuplicateKeys)),
+    case("a key of many lines twice", b'a,b\n"x\ny",1\n"x\ny",2\n', refused("a=x y; correct", DuplicateKeys), a="string"),
+    case("a key twice, first", REPEATED, kept([(1, "5"), (2, "2")], duplicate_a=2), duplicates="first"),
+    case("a key twice, last", REPEATED, kept([(1, "6"), (2, "2")], duplicate_a=2), duplicates="last"),
+    case("a key twice, latest", REPEATED, kept([(1, 7), (2, 2)], duplicate_a=2), duplicates={"latest": "b"}, b="int64"),
+    case("another set that repeats", b"a,b\n1,x\n2,x\n", refused(r"key \(b\) is not unique", DuplicateKeys), unique=[["b"]]),
+    case("a rule", GOOD, kept(TWO[:1], "expected a < 2; found a=2", small=1), rules={"small": {"expect": "a < 2"}}),
+    case(
+        "a rule that warns",
+        GOOD,
+        kept(TWO, told="small: 1 of 2 rows"),
+        rules={"small": {"expect": "a < 2", "severity": "warn"}},
     ),
-    table(
-        "unsigned and too large", parquet({"a": pa.array([1, 2**63], pa.uint64()), "b": ["x", "y"]}), kept(TWO[:1], type_a=1)
+    case(
+        "a rule that fails",
+        GOOD,
+        refused("small: 1 of 2 rows .* allowed share 0.2", ContractViolation, small=1),
+        rules={"small": {"expect": "a < 2", "severity": "fail", "max_share": 0.2}},
     ),
-    table("decimals", parquet({"a": [Decimal("1.00"), Decimal("2.50")], "b": ["x", "y"]}), kept(TWO[:1], type_a=1)),
-    table(
-        "times without a zone",
-        parquet({"a": [1], "b": [NOON.replace(tzinfo=None)]}),
-        kept([], "has no time zone", type_b=1),
+    case(
+        "too many bad rows",
+        b"a,b\nx,1\ny,2\n3,3\n",
+        refused("2 of 3 rows.*row 0 of .*t.csv, column a: 'x' is not", ContractViolation, type_a=2),
+        max_bad_share=0.5,
+    ),
+    case("too few rows", GOOD, refused("rows: 2 rows, expected at least 3", ContractViolation), rows={"min": 3}),
+    case("too many rows", GOOD, refused("rows: 2 rows, expected at most 1", ContractViolation), rows={"max": 1}),
+    case(
+        "too old",
+        b"a,b\n1,2013-01-01T12:00:00Z\n",
+        refused("freshness: the newest b is 2013-01-01T12:00:00.*at most 2d", ContractViolation),
         b="timestamp",
+        freshness={"column": "b", "max_age": "2d"},
     ),
-    table("nanoseconds that a timestamp loses", parquet({"a": [1, 2], "b": NS}), kept([(1, NOON)], type_b=1), b="timestamp"),
-    table(
-        "times after the year 9999",
-        parquet({"a": [1, 2], "b": FAR}),
-        kept([(1, datetime(1970, 1, 1, tzinfo=UTC))], type_b=1),
-        b="timestamp",
+    case(
+        "more nulls than before",
+        {"1.csv": GOOD},
+        refused("distribution of b: change of the share of nulls is 1, expected", ContractViolation),
+        uri="*.csv",
+        then={"2.csv": b"a,b\n3,\n4,\n"},
+        distribution={"b": {"max_null_change": 0.1}},
     ),
-    table("bytes for text", parquet({"a": [1], "b": [b"x"]}), kept([], "is not text", type_b=1)),
-    table(
-        "dictionaries", parquet({"a": [1, 2, 3], "b": pa.array(["x", "y", None]).dictionary_encode()}), kept([*TWO, (3, None)])
+    case(
+        "a table that nobody wrote",
+        GOOD,
+        refused("table parents is neither among data.tables nor written before", ConfigError),
+        foreign_keys={"parent": {"columns": {"b": "p"}, "table": "parents"}},
     ),
-    table("a column of type null", parquet({"a": [1], "b": pa.nulls(1)}), kept([(1, None)])),
-    table(
-        "no rows",
-        parquet({"a": pa.array([], pa.int64()), "b": pa.array([], pa.string())}),
-        refused("rows: 0 rows, expected at least 1", ContractViolation),
-        rows={"min": 1},
-    ),
-    table("no row groups", no_groups(), kept([])),
-    table(
-        "a file without a column",
-        {"1.parquet": parquet({"a": [1], "b": ["x"]}), "2.parquet": parquet({"a": [2]})},
-        refused("2.parquet: 1 declared", SchemaMismatch),
-        uri="*.parquet",
-    ),
-    table(
-        "a file of other types",
-        {"1.parquet": parquet({"a": [1], "b": ["x"]}), "2.parquet": parquet({"a": ["2"], "b": ["y"]})},
-        kept(TWO),
-        uri="*.parquet",
-    ),
-    table(
-        "new columns that differ",
-        {"1.parquet": parquet({"a": [1], "b": ["x"], "c": [1]}), "2.parquet": parquet({"a": [2], "b": ["y"], "c": ["z"]})},
-        refused("c as string here and as int64 in another", SchemaMismatch),
-        uri="*.parquet",
-        drift="add",
-    ),
-    table(
-        "a new column of no type",
-        parquet({"a": [1], "b": ["x"], "c": [{"k": 1}]}),
-        refused("column c is struct.*cast it in the source", ConfigError),
-        drift="add",
+    case(
+        "a declared sentinel",
+        b"a,b\n1,-999\n2,y\n",
+        kept([(1, None), TWO[1]], told="null_if of b"),
+        b={"type": "string", "clean": [{"null_if": ["-999"]}]},
     ),
 ]

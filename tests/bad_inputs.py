@@ -1,5 +1,6 @@
 """What the table of bad inputs is made of: a source that is wrong, what becomes of it, and the look whether that is so."""
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ class Case:
 
     Attributes:
         expected: What becomes of it.
-        source: Its settings; an `uri` is below the folder.
+        source: Its settings; ``{folder}`` in them is the folder.
         make: Makes it in a folder.
         then: Changes it after a first ingest, which goes well; `expected` is of the second one.
         table: Settings of the table.
@@ -73,9 +74,7 @@ class Case:
     contract: Mapping[str, Any] = field(default_factory=dict)
 
     def spec(self, folder: Path) -> TableSpec:
-        source = dict(self.source)
-        if "uri" in source:
-            source["uri"] = source["uri"] if "://" in source["uri"] else f"{folder}/{source['uri']}"
+        source = json.loads(json.dumps(self.source).replace("{folder}", str(folder)))
         contract = {"columns": COLUMNS, "key": ["a"], "max_bad_share": 1, **self.contract}
         return build({"source": source, "contract": contract, **self.table}, TableSpec)
 
@@ -90,8 +89,8 @@ def case(name: str, given: Any, expected: Refused | Kept, *, kind: str = "Csv", 
         kind: Class of the source.
         more: `a` and `b` are the columns, `then` is as `given`; `uri`, `source`, `table`; all else is said in the contract.
     """
-    uri = more.pop("uri", NAMES[kind])
-    source = {"_target_": f"raypipe.sources.{kind}", "uri": uri, **more.pop("source", {})}
+    uri = more.pop("uri", NAMES.get(kind))
+    source = {"_target_": f"raypipe.sources.{kind}", **({"uri": f"{{folder}}/{uri}"} if uri else {}), **more.pop("source", {})}
     then = {"then": _maker(more.pop("then"), uri)} if "then" in more else {}
     table = more.pop("table", {})
     columns = {name: more.pop(name, column) for name, column in more.pop("columns", COLUMNS).items()}
@@ -159,10 +158,10 @@ def _by_rule(counts: Mapping[str, int]) -> dict[str, int]:
     return {"broken line" if name == "broken" else of_column.get(name, name): num for name, num in counts.items()}
 
 
-def _maker(given: Any, uri: str) -> Callable[[Path], object]:
+def _maker(given: Any, uri: str | None) -> Callable[[Path], object]:
     if callable(given):
         return given  # type: ignore[no-any-return]
-    files = {uri: given} if isinstance(given, bytes) else given
+    files = {str(uri): given} if isinstance(given, bytes) else given
 
     def make(folder: Path) -> None:
         for name, data in files.items():

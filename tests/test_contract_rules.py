@@ -183,6 +183,7 @@ def test_a_version_is_judged_by_its_rows_its_newest_row_and_its_drift() -> None:
 
 def test_a_day_is_as_old_as_its_end() -> None:
     c = with_rules({"day": "date"}, freshness={"column": "day", "max_age": "1d"})
+    assert c.judge(Batch(rows=1, latest={"day": date.max}), datetime(2013, 1, 3, tzinfo=UTC)) == ()
     assert c.judge(Batch(rows=1, latest={"day": date(2024, 1, 8)}), NOW) == ()
     assert len(c.judge(Batch(rows=1, latest={"day": date(2024, 1, 7)}), NOW)) == 1
 

@@ -91,6 +91,9 @@ BAD_COLUMNS: list[tuple[Any, str]] = [
     ({"type": "string", "clean": [{"nul_if": ["a"]}]}, "did you mean null_if?"),
     ({"type": "string", "clean": [{"null_if": [-999]}]}, "write '-999' in quotes for a cell of that text"),
     ({"type": "int64", "clean": [{"null_if": [1.5]}]}, "null_if holds 1.5, which no value of type int64 is"),
+    ({"type": "int64", "clean": [{"null_if": [10**30]}]}, "which no value of type int64 is"),
+    ({"type": "int64", "clean": [{"null_if": [float("inf")]}]}, "which no value of type int64 is"),
+    ({"type": "int64", "max": 2**53 + 1}, "9007199254740993 cannot be a bound: whole numbers beyond 2**53 are rounded"),
     ({"type": "string", "clean": [{"unicode": "NFX"}]}, "Input should be 'NFC', 'NFD', 'NFKC' or 'NFKD'"),
     ({"type": "string", "clean": [{"outliers": {"above": 1, "then": "cap"}}]}, "outliers are for int64 and float64 columns"),
     ({"type": "float64", "clean": [{"outliers": {"then": "cap"}}]}, "outliers need either below, above or both, or quantiles"),
@@ -139,6 +142,8 @@ BAD_CONTRACTS: list[tuple[dict[str, Any], str]] = [
     ({"freshness": {"column": "at", "max_age": "2 weeks"}}, "expected a number and a unit"),
     ({"distribution": {"at": {"max_psi": 0.2}}}, "max_psi is not for timestamp"),
     ({"distribution": {"s": {"max_mean_shift": 0.2}}}, "max_mean_shift is for numbers, not string"),
+    ({"distribution": {"p": {"max_psi": 0.2}}}, "distribution.p: the column is personal"),
+    ({"freshness": {"column": "p", "max_age": "2d"}}, "freshness.column p is personal"),
     ({"distribution": {"a": {}}}, "give max_psi, max_null_change or max_mean_shift"),
     ({"foreign_keys": {"f": {"columns": {"c": "a"}, "table": "t"}}}, "foreign_keys.f column c is not among the columns"),
     (
@@ -152,7 +157,8 @@ BAD_CONTRACTS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("settings", "words"), BAD_CONTRACTS)
 def test_a_contract_that_does_not_fit_together_is_refused_in_words(settings: dict[str, Any], words: str) -> None:
-    columns = {"a": "int64", "s": "string", "v": "vector", "at": "timestamp", "o": {"type": "int64", "optional": True}}
+    columns: dict[str, Any] = {"a": "int64", "s": "string", "v": "vector", "at": "timestamp"}
+    columns |= {"o": {"type": "int64", "optional": True}, "p": {"type": "date", "pii": True}}
     with pytest.raises(ConfigError) as caught:
         build({"columns": columns, **settings}, Contract)
     assert words in str(caught.value)

@@ -14,7 +14,6 @@ from raypipe.sources import Source
 
 PAGE = (packaged("conf").parent / "docs" / "data.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```yaml (\w+)\n(.*?)^```", PAGE, re.M | re.S)
-COMMANDS = [line.split("#")[0].split() for line in re.findall(r"^(?:raypipe|python jobs/) .*$", PAGE, re.M)]
 
 
 def parts(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -37,10 +36,3 @@ def test_every_part_builds(name: str, settings: dict[str, Any]) -> None:
 def test_the_contract_builds_and_is_stored_and_read_again_as_it_is() -> None:
     contract = build(dict(parts("contract")), Contract)
     assert Contract.from_dict(contract.to_dict()) == contract
-
-
-def test_every_command_is_one_that_exists() -> None:
-    jobs = {path.stem for path in packaged("jobs").glob("*.py")}
-    assert len(COMMANDS) >= 8
-    for words in COMMANDS:
-        assert {"_".join(words[1:3]), words[1]} & jobs, words

@@ -128,6 +128,7 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
 def test_every_command_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     jobs = {path.stem for path in (ROOT / "jobs").glob("[a-z]*.py")}
+    jobs |= {word for word in (job.partition("_")[0] for job in jobs) if sum(job.startswith(f"{word}_") for job in jobs) == 1}
     named = {
         *re.findall(r"python (?:\S*/)?jobs/([a-z]\w*)\.py", text),
         *(words.strip().replace(" ", "_") for words in re.findall(r"^(?:\S+/)?raypipe ((?:[a-z]\w* )+)", text, re.M)),

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable, write_deltalake
 from ingest_parts import COLUMNS, Files
 
 from raypipe.contract import Contract
@@ -193,6 +194,24 @@ def test_typed_files_are_read_again_and_a_changed_type_is_told(files: Files) -> 
     assert pl.read_delta(done.ref.uri).sort("a")["a"].to_list() == [1, 2]
 
 
+def test_rows_that_left_a_table_by_versions_leave_ours(files: Files) -> None:
+    uri = str(files.folder / "delta")
+    spec = build(
+        {"source": {"_target_": "raypipe.sources.Delta", "uri": uri}, "contract": {"columns": {"a": "int64"}}}, TableSpec
+    )
+    found = []
+    for numbers, mode in (([1], "append"), ([2], "append"), ([], "delete")):
+        if mode == "delete":
+            DeltaTable(uri).delete("a = 1")
+        else:
+            write_deltalake(uri, pa.table({"a": pa.array(numbers, pa.int64())}), mode="append")
+        found.append(ingest_tables({"t": spec}, files.storage)["t"].ref)
+    assert [sorted(pl.read_delta(ref.uri, version=ref.version)["a"]) for ref in found] == [[1], [1, 2], [2]]
+    assert len({ref.facts["digest"] for ref in found}) == 3
+    assert len(found[1].facts["uris"]) == 2  # it is made of both files
+    assert ingest_tables({"t": spec}, files.storage)["t"].reused
+
+
 def test_times_that_python_does_not_have_are_set_aside_and_come_back(files: Files) -> None:
     source = {"_target_": "raypipe.sources.Parquet", "uri": f"{files.folder}/*.parquet"}
     rules = {"columns": {"a": {"type": "int64", "max": 3}, "at": "timestamp"}, "max_bad_share": 1}
@@ -253,6 +272,19 @@ def test_a_snapshot_with_the_same_rows_commits_nothing(files: Files) -> None:
 
 
 # --- when the newest row is too old ---
+
+
+def test_the_newest_row_of_a_snapshot_is_none_of_the_snapshot_before(files: Files) -> None:
+    fresh: dict[str, Any] = {
+        "columns": {"a": "int64", "at": "date"},
+        "freshness": {"column": "at", "max_age": "2d", "severity": "warn"},
+    }
+    path = files.write("snapshot", "a,at\n1,2999-01-01\n")
+    assert snapshot(path, files.storage, **fresh).findings == ()
+    files.write("snapshot", "a,at\n1,2020-01-01\n", after=1)
+    done = snapshot(path, files.storage, **fresh)
+    assert "the newest at is 2020-01-01" in done.findings[0].message
+    assert done.ref.facts["latest"] == {"at": "2020-01-01"}
 
 
 def test_a_source_that_brings_nothing_new_becomes_stale(files: Files) -> None:

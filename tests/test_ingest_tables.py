@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from ingest_parts import COLUMNS, Files, family
@@ -13,7 +14,8 @@ from raypipe.core.errors import ConfigError, ContractViolation, DuplicateKeys
 from raypipe.core.storage import Storage
 from raypipe.ingest import Ingested, TableSpec, ingest_tables
 from raypipe.ingest import _repeats as repeats
-from raypipe.ingest._plan import parents_first
+from raypipe.ingest._plan import origin_of, parents_first
+from raypipe.ingest._rewrite import renamed
 from raypipe.tables import Quarantine, Tables
 
 AT = {**COLUMNS, "at": "timestamp"}
@@ -213,6 +215,37 @@ def test_cleaning_is_counted_and_shown_before_and_after(files: Files) -> None:
     cleaned = files.ingest().cleaned
     assert {step: change.cells for step, change in cleaned.items()} == {"trim of s": 2, "null_if of s": 1}
     assert (cleaned["trim of s"].before, cleaned["trim of s"].after) == ("' x '", "'x'")
+
+
+def test_rows_that_were_replaced_are_counted_one_by_one_though_their_values_are_masked(files: Files) -> None:
+    files.settings = {"columns": {"a": {"type": "int64", "pii": True}, "b": "float64"}, "duplicates": "last"}
+    files.write("1.csv", "a,b\n1,5\n2,5\n3,5\n")
+    files.ingest()
+    files.write("2.csv", "a,b\n1,6\n2,6\n")
+    assert files.ingest().rows.set_aside == {"replaced of a": 2}
+    assert files.rows() == {1: 6, 2: 6, 3: 5}
+    assert files.open() == {"replaced of a": 2}
+
+
+def test_a_part_that_is_written_again_keeps_columns_that_the_contract_no_longer_has(files: Files) -> None:
+    files.settings = {"columns": {**COLUMNS, "c": "string"}, "duplicates": "last"}
+    files.write("1.csv", "a,b,c\n1,1,x\n2,2,y\n")
+    files.ingest()
+    files.write("2.csv", "a,b\n1,3\n")
+    done = files.ingest(table={"changed_contract": "new_rows"}, columns=COLUMNS)
+    assert pl.read_delta(done.ref.uri).sort("a").rows() == [(1, 3.0, None), (2, 2.0, "y")]
+
+
+def test_the_name_of_a_part_follows_from_its_rows_and_grows_no_longer() -> None:
+    path, names = "part-00000001-00000-0123456789abcdef-01234567-00000.parquet", set()
+    for day in range(100):
+        name = renamed(path, {("a",): np.array([day % 2], np.int32)})
+        assert name == renamed(path, {("a",): np.array([day % 2], np.int32)})
+        assert origin_of(name) == "0123456789abcdef"
+        assert len(name) < 100
+        path = f"{name}.parquet"
+        names.add(path)
+    assert len(names) == 100
 
 
 def test_personal_values_are_nowhere_but_in_the_table(files: Files) -> None:

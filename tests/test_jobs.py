@@ -198,6 +198,13 @@ def test_an_unknown_option_is_said_in_the_result_line() -> None:
     assert "--foo" in refused["error"]["message"]
 
 
+def test_an_environment_that_drops_the_offsets_of_times_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYARROW_IGNORE_TIMEZONE", "1")
+    code, refused = run("train", "experiment=flights")
+    assert (code, refused["error"]["type"]) == (2, "ConfigError")
+    assert "PYARROW_IGNORE_TIMEZONE" in refused["error"]["message"]
+
+
 def test_a_wrong_setting_ends_with_exit_code_2_and_leaves_the_cluster_alone() -> None:
     before = cluster.is_connected()
     code, refused = run("train", "experiment=flights", "trainer.num_workers=four")

@@ -145,7 +145,10 @@ def test_a_view_over_the_limit_is_refused_with_both_sizes() -> None:
     [
         ({"ttl": "3h"}, "ttl needs event_time"),
         ({"ttl": "3 fortnights", "event_time": "since"}, "90m, 3h or 7d"),
-        ({"ttl": -1, "event_time": "since"}, "less than nothing"),
+        ({"ttl": dt.timedelta(-1), "event_time": "since"}, "less than nothing"),
+        ({"ttl": 3, "event_time": "since"}, "90m, 3h or 7d"),
+        ({"ttl": "9999999999999d", "event_time": "since"}, "less than a billion days"),
+        ({"entity": {"k": "key", "j": "key"}}, "entity names a column of the table twice"),
         ({"columns": []}, "columns"),
         ({"columns": ["x", "x"]}, "twice"),
         ({"entity": {}}, "entity"),

@@ -247,7 +247,7 @@ def test_a_row_that_was_found_and_holds_nulls_counts_apart() -> None:
         ({"event_time": None, "known_time": "known"}, "has it as event_time"),
         ({"event_time": None, "lead_time": "1h"}, "lead_time"),
         ({"known_time": "since"}, "known_time is event_time"),
-        ({"lead_time": -1}, "lead_time is less than nothing"),
+        ({"lead_time": dt.timedelta(-1)}, "lead_time is less than nothing"),
         ({"lead_time": "3h", "ttl": "2h"}, "too old before it can be used"),
         ({"ties": "latest"}, "ties"),
         ({"ties": {"latest": "x"}}, "ties"),

@@ -146,6 +146,24 @@ def test_files_withdrawn_leave_the_records_of_others(quarantine: Quarantine, com
     assert len(ids(quarantine, "withdrawn")) == 1
 
 
+def test_records_of_commits_that_a_restore_took_back_do_not_count(
+    quarantine: Quarantine, commit_table: Callable[[str], None], storage: Storage
+) -> None:
+    commit_table("one")
+    log(quarantine, stamp("one"), bad(1))
+    commit_table("two")
+    log(quarantine, stamp("two", 1, minutes=1), bad(1, status="resolved"), bad(2))
+    assert (len(ids(quarantine, "resolved")), len(ids(quarantine, "open"))) == (1, 1)
+    log(quarantine, stamp("never", 2, minutes=2), bad(2, status="still_bad"))
+    Tables(storage).restore("t", 0)
+    assert quarantine.counts() == {"open": {"max of b": 1}, "refused": {"max of b": 1}}
+    assert [r["location"]["row"] for r in quarantine.newest(9)] == [1]
+    Tables(storage).restore("t", 1)
+    assert quarantine.counts() == {"open": {"max of b": 1}, "resolved": {"max of b": 1}}
+    Tables(storage).restore("t", 2)  # which is itself a restore
+    assert [r["location"]["row"] for r in quarantine.newest(9)] == [1]
+
+
 def test_rows_that_a_scoring_sets_aside_are_beside_the_predictions(storage: Storage) -> None:
     tables, of_model = Tables(storage, "predictions"), Quarantine(storage, "m", "predictions")
     log(of_model, stamp("score-1", None), bad(1))

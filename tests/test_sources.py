@@ -122,6 +122,7 @@ def test_names_of_columns_may_be_any_text(tmp_path: Path) -> None:
         pytest.param("a.csv", b"a,b,a\n1,2,3\n", {}, "two columns named a", id="a column twice"),
         pytest.param("a.csv", b'a,b\n1,"x\n2,y\n3,z\n', {}, "a quote that is never closed", id="a quote left open"),
         pytest.param("a.csv", b'c,b,a\n1,2,3\n1,4,"5\n2,y,6\n', {}, "never closed", id="left open, other order"),
+        pytest.param("a.csv", b'a,b\n1,2\n"3,4\n5,6\n7,8', {}, "never closed, in the record on line 3", id="left open, broken"),
         pytest.param("a.csv", b'a,b,c\n1,2,3\n1,4,"5\n2,y,6\n', {}, "a quote that is never closed", id="left open, not wanted"),
     ],
 )

@@ -64,7 +64,7 @@ def test_all_pages_are_read_in_order(answer: Any, paging: Mapping[str, Any], num
 
 def test_what_changed_since_the_last_scan_is_asked_for() -> None:
     with serve(lambda *_: Reply(RECORDS)) as api:
-        source = HttpApi(url=f"{api.url}/all", since="updated_after", overlap=timedelta(minutes=1))
+        source = HttpApi(url=f"{api.url}/all", since="updated_after", overlap=timedelta(minutes=1), columns=("id",))
         before = datetime.now(UTC)
         first = read(source)
         second = read(source, first.state)
@@ -92,8 +92,19 @@ def test_a_token_comes_from_the_environment_and_is_not_shown(monkeypatch: pytest
     assert "s3cr3t" not in repr(found.scan)
     with pytest.raises(ConfigError, match="environment variable NO_TOKEN is not set"):
         HttpApi(url=api.url, token_env="NO_TOKEN").scan({})
-    with pytest.raises(ValidationError, match="holds a password"):
-        HttpApi(url="http://me:secret@host/")
+    with pytest.raises(ConfigError, match="url holds a password") as refused:
+        build({"url": "http://me:s3cr3t@host/"}, HttpApi)
+    assert "s3cr3t" not in str(refused.value)
+    for secret in ({"url": "http://host/?api_key=1"}, {"url": "http://host/", "parameters": {"Access-Token": "1"}}):
+        with pytest.raises(ValidationError, match="holds a secret, which every URI would show"):
+            HttpApi(**secret)
+    with pytest.raises(ValidationError, match="since needs columns"):
+        HttpApi(url="http://host/", since="since")
+    for token in ("s3cr3t\n", "s3cr\u00e9t"):  # the client's own errors show the first, or are no line
+        monkeypatch.setenv("MY_TOKEN", token)
+        with pytest.raises(ConfigError, match="MY_TOKEN holds a line end") as caught:
+            HttpApi(url="http://host/", token_env="MY_TOKEN").scan({})
+        assert token[:4] not in str(caught.value)
 
 
 @pytest.mark.parametrize(

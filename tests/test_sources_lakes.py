@@ -223,9 +223,18 @@ def test_an_iceberg_table_that_is_not_there_is_one_line(
 
 
 @pytest.mark.parametrize(
-    "properties", [{"s3.secret-access-key": "x"}, {"uri": "postgresql://me:secret@host/db"}, {"token": "x"}]
+    "properties",
+    [
+        {"s3.secret-access-key": "x"},
+        {"uri": "postgresql://me:secret@host/db"},
+        {"token": "x"},
+        {"header.Authorization": "x"},
+        {"adls.account-key": "x"},
+    ],
 )
 def test_settings_of_a_catalog_hold_no_secrets(properties: Mapping[str, str]) -> None:
+    with pytest.raises(ValidationError, match="names code to run: set it in the environment"):
+        Iceberg(table="shop.stock", properties={"py-catalog-impl": "os.system"})
     with pytest.raises(ValidationError, match="holds a secret: set it in the environment"):
         Iceberg(table="a.b", properties=properties)
 

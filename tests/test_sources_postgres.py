@@ -41,6 +41,9 @@ def test_a_table_is_read_in_ranges_of_its_key(postgres: Database, table: str) ->
     assert [f.uri.rpartition("?")[2] for f in found.scan.fragments] == ["id=[,4)", "id=[4,9)", "id=[9,)"]
     assert found.scan.fragments[0].uri.startswith(f"postgresql://127.0.0.1:{postgres.port}/postgres/public.{table}?")
     assert len({f.identity for f in found.scan.fragments}) == 3
+    by_text = read(source(postgres, table, key="s", rows_per_fragment=4)).scan  # where keys may be e-mail addresses
+    assert not any("x" in f.uri.rpartition("?")[2] for f in by_text.fragments)
+    assert len({f.uri for f in by_text.fragments}) == 3
 
 
 @pytest.mark.parametrize(
@@ -126,6 +129,9 @@ def test_a_watermark_takes_only_rows_that_are_strictly_later(postgres: Database,
     postgres.run(f"insert into {table} values (0, 'same', '{late}'), (11, 'a', '{late}'::timestamptz + interval '1us')")
     second = read(reader, first.state)
     assert [row["id"] for row in second.rows] == [11]
+    for before in (first.state, {"moment": "of scans without a watermark"}):  # another column's mark says nothing
+        other = source(postgres, table, watermark="id").scan(before)
+        assert (other.takes, len(other.fragments)) == ("all", 1)
     assert "&t=(2013-01-01 22:00:00+00,2013-01-01 22:00:00.000001+00]" in second.scan.fragments[0].uri
     postgres.run(f"update {table} set t = '2014-01-01Z', s = 'new' where id in (1, 11)")
     assert [(row["id"], row["s"]) for row in read(reader, second.state).rows] == [(1, "new"), (11, "new")]

@@ -72,7 +72,7 @@ def test_what_a_function_yields_is_the_whole_table() -> None:
     assert found.scan.takes == "all"
     assert [row["x"] for row in found.rows] == [5, 6, 7, 8]
     assert found.table.column(ROW).to_pylist() == [0, 1, 2, 3]
-    assert found.scan.fragments[0].uri == f"python://{HERE}:rows(first=5)"
+    assert found.scan.fragments[0].uri == f"python://{HERE}:rows"
     assert len(read(PythonSource(function=f"{HERE}:one", arguments={"num": 3})).rows) == 3
     assert read(PythonSource(function=f"{HERE}:one", arguments={"num": 0})).rows == []
 
@@ -100,6 +100,11 @@ def test_a_module_outside_the_allow_list_or_missing_is_refused() -> None:
     settings = {"_target_": "raypipe.sources.PythonSource", "function": "os.path:join"}
     with pytest.raises(ConfigError, match=r"os.path:join is not allowed .*add its package to core.allowed_targets"):
         build({"source": settings}, Holder)
+    for function in ("raypipe.core.storage:remove", "raypipe.core.storage:write_bytes"):  # no parts, though raypipe's own
+        with pytest.raises(ConfigError, match="is not allowed"):
+            build({"source": {**settings, "function": function}}, Holder)
+    with pytest.raises(ConfigError, match="write is a function of source_rows, not of test_sources_python; wrap it"):
+        PythonSource(function=f"{HERE}:write").scan({})
     with pytest.raises(ConfigError, match="no_such_module:f cannot be imported"):
         PythonSource(function="no_such_module:f").scan({})
 
@@ -123,12 +128,16 @@ def test_the_function_of_the_playbook_reads_each_day_once(tmp_path: Path) -> Non
 
 
 def test_a_part_is_read_again_when_the_code_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import pyarrow as pa\ndef parts():\n    return ['a']\ndef rows(part):\n    return pa.table({'x': [1]})\n"
+    code = "import pyarrow as pa\ndef parts(**_):\n    return ['a']\ndef rows(part, **_):\n    return pa.table({'x': [1]})\n"
     path = write(tmp_path, "changing_source.py", code.encode())
     monkeypatch.syspath_prepend(tmp_path)
     source = PythonSource(function="changing_source:rows", parts="changing_source:parts")
     state = read(source).state
     assert source.scan(state).fragments == ()
+    other = PythonSource(function="changing_source:rows", parts="changing_source:parts", arguments={"api_key": "s3cr3t"})
+    changed = other.scan(state)
+    assert (changed.replaced, changed.gone) == (tuple(f.uri for f in changed.fragments), ())
+    assert "s3cr3t" not in repr(changed)
     path.write_text(code.replace("[1]", "[2]"))
     again = source.scan(state)
     assert again.replaced == (again.fragments[0].uri,)

@@ -91,7 +91,7 @@ def test_a_row_without_a_time_is_in_no_window() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"gap": -1}, "gap is less than nothing"),
+        ({"gap": dt.timedelta(-1)}, "gap is less than nothing"),
         ({"label_delay": "-1h"}, "label_delay"),
         ({"label_delay": "4d"}, "window validation is no longer than label_delay"),
         ({"label_delay": "10d"}, "window train is no longer than label_delay"),

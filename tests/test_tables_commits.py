@@ -127,6 +127,16 @@ def test_a_writer_that_is_overtaken_follows_the_other_where_that_is_right_and_el
         assert sorted(read(writer.commit("b", (9,), **mine))) == expected
 
 
+def test_new_columns_do_not_carry_a_commit_past_another_writer(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables, wide = Tables(storage), pa.table({"id": [9], "new": [1]})
+    Writer(storage).commit("a", (1,))
+    part = write_part(tables.uri("t"), "wide.parquet", wide)
+    Racing(storage, {"mode": "append"}, monkeypatch)
+    with pytest.raises(StorageError, match=r"another writer added rows at the same time \(version 1 .* on 0\); run the job"):
+        tables.commit("t", [part], wide.schema, mode="append", transaction="b", facts={}, after=0)
+    assert tables.open("t").schema.names == Writer(storage).tables.open("t", 0).schema.names
+
+
 @pytest.mark.parametrize(("mode", "expected"), [("append", [1, 9]), ("overwrite", "added rows")])
 def test_two_writers_of_the_first_version(storage: Storage, monkeypatch: pytest.MonkeyPatch, mode: str, expected: Any) -> None:
     Racing(storage, {"mode": "append"}, monkeypatch)
@@ -197,6 +207,7 @@ def test_processes_that_write_at_once_each_succeed_or_get_a_conflict_and_never_m
         assert commit.num_rows == ref.num_rows == len(parts)
 
 
+LAST_INSTANT = dt.datetime(9999, 12, 31, 23, 59, 59, 999_999)
 DAY, ZONED = dt.date(2020, 2, 29), dt.datetime(2020, 1, 1, 12, 0, 0, 1500, tzinfo=dt.UTC)
 LONG = "é" * 40
 STATS: Sequence[tuple[pa.Array, Any, Any]] = [
@@ -213,6 +224,7 @@ STATS: Sequence[tuple[pa.Array, Any, Any]] = [
     (pa.array([DAY, None]), "2020-02-29", "2020-02-29"),
     (pa.array([ZONED], pa.timestamp("us", "UTC")), "2020-01-01T12:00:00.001Z", "2020-01-01T12:00:00.002Z"),
     (pa.array([ZONED.replace(tzinfo=None)]), "2020-01-01T12:00:00.001", "2020-01-01T12:00:00.002"),
+    (pa.array([LAST_INSTANT]), "9999-12-31T23:59:59.999", None),
     (pa.array([True, False]), None, None),
     (pa.array([["a"], None, []]), None, None),
     (pa.array([None, None], pa.string()), None, None),

@@ -19,10 +19,11 @@ from raypipe.core.config import build
 from raypipe.core.errors import ConfigError, StorageError
 from raypipe.core.storage import Storage
 from raypipe.pipeline import Experiment
+from raypipe.pipeline._tables import _masked
 from raypipe.registry import Tracking
 from raypipe.registry._tracking import connect
 from raypipe.registry._used import tables_of_models
-from raypipe.tables import Tables, write_part
+from raypipe.tables import ColumnFacts, Example, RowDiff, SchemaChange, TableDiff, Tables, write_part
 
 
 def run(*words: str) -> tuple[int, Mapping[str, Any]]:
@@ -80,6 +81,25 @@ def test_a_table_is_looked_at_compared_tagged_restored_and_vacuumed(
         "0 files, 0 bytes",
     ):
         assert text in said
+
+
+def test_a_diff_shows_no_personal_value() -> None:
+    change = Example(key={"mail": "ada@example.org"}, columns={"mail": ("a", "b"), "n": (1, 2)})
+    facts = ColumnFacts(nulls=0, low="a", high="b")
+    found = TableDiff(
+        before="t@0",
+        after="t@1",
+        key=("mail",),
+        num_rows=(1, 1),
+        parts=(1, 1, 0),
+        rows=RowDiff(changed=1, columns={"mail": 1, "n": 1}, examples={"changed": (change,)}),
+        schema=SchemaChange(added={}, removed={}, retyped={}),
+        statistics={"mail": (facts, None), "n": (facts, facts)},
+    )
+    shown = _masked(found, frozenset({"mail"}))
+    assert shown.rows.columns == {"mail": 1, "n": 1}
+    assert shown.rows.examples["changed"] == (Example(key={"mail": "***"}, columns={"mail": ("***", "***"), "n": (1, 2)}),)
+    assert shown.statistics == {"mail": (ColumnFacts(nulls=0, low=None, high=None), None), "n": (facts, facts)}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from raypipe.core.storage import Storage
 from raypipe.tables import Quarantine, TableRef, Tables, write_part
 from raypipe.transforms import PythonTransform, Sql, Transform, Transformed, run_transforms
 from raypipe.transforms import _inputs as inputs
+from raypipe.transforms._run import _Run
 
 SALES = pa.schema([("id", pa.int64()), ("x", pa.float64()), ("shop", pa.string()), ("tags", pa.list_(pa.string()))])
 SHOPS = pa.schema([("shop", pa.string()), ("city", pa.string())])
@@ -277,3 +278,13 @@ def test_an_input_that_is_too_large_to_be_whole_is_refused(store: Storage, monke
     monkeypatch.setattr(inputs, "_WHOLE_BYTES", 10)
     with pytest.raises(ConfigError, match=r"inputs.shops: shops@0 holds .* too many for each task .*join by"):
         made(store, sql("select city from sales join shops using (shop)"))
+
+
+def test_a_table_that_was_made_anew_under_the_same_version_is_another_input(tmp_path: Path) -> None:
+    found = set()
+    for content in ("one", "other"):
+        tables = Tables(Storage(root=str(tmp_path / content)))
+        part = write_part(tables.uri("sales"), "part-0.parquet", sales(1, 3))
+        tables.commit("sales", [part], SALES, mode="overwrite", transaction="a", facts={"digest": content})
+        found.add(_Run.plan("out", sql("select id from sales"), tables, lambda modules: dict.fromkeys(modules, "code")).digest)
+    assert len(found) == 2

@@ -115,7 +115,9 @@ def test_rules_that_a_transform_cannot_keep_are_refused(contract: dict[str, Any]
 
 
 def test_names_are_compared_as_duckdb_does() -> None:
-    upper = build({"inputs": {"Sales": "sales"}, "sql": "select SALES.k, count(*) as n from sales group by K", "by": ["k"]}, Sql)
+    upper = build(
+        {"inputs": {"Sales": "sales"}, "sql": "select SALES.k, count(*) as n from sales group by K", "by": ["k"]}, Sql
+    )
     assert upper.recipe.shrinks == "grouped"
     with pytest.raises(ConfigError, match="inputs that differ in upper and lower case only"):
         build({"inputs": {"t": "a", "T": "b"}, "sql": "select * from t"}, Sql)

@@ -67,7 +67,7 @@ def _property(column: Column, *, nullable: bool) -> dict[str, Any]:
     schema = dict(_JSON_TYPES[column.type])
     if nullable:
         schema["type"] = [schema["type"], "null"]
-    if column.clean:  # the rules hold for the cleaned value, which only the contract knows
+    if column.clean or column.severity == "warn":  # rules of the cleaned value, which only the contract knows, or that keep it
         return schema
     length = "Items" if column.type in LISTS else "Length"
     words: dict[str, Any] = {f"min{length}": column.min_length, f"max{length}": column.max_length}

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
 from raypipe.contract._patterns import pattern_problem
-from raypipe.contract._rules import INT64_MAX, INT64_MIN, TEXT_GRAMMAR, ColumnType, Known, Scalar, Severity
+from raypipe.contract._rules import EXACT_INTEGERS, INT64_MAX, INT64_MIN, TEXT_GRAMMAR, ColumnType, Known, Scalar, Severity
 from raypipe.contract._steps import Computed, NullIf, Outliers, Step, Unicode, step_name
 from raypipe.contract._table_rules import settings_of
 from raypipe.core.config import config
@@ -19,6 +19,15 @@ from raypipe.core.kinds import ARROW, LISTS, kind_of
 
 _NUMBERS, _TIMES = ("int64", "float64"), ("timestamp", "date")
 Bound = int | float | date | datetime
+
+
+def _is_exact(value: Any) -> Any:
+    if type(value) is int and abs(value) > EXACT_INTEGERS and (value.bit_length() > 1023 or float(value) != value):
+        raise ValueError(f"{value} cannot be a bound: whole numbers beyond 2**53 are rounded; take one that is not")
+    return value
+
+
+Limit = Annotated[FiniteFloat | str | None, BeforeValidator(_is_exact)]
 
 
 def _from_shorthand(value: Any) -> Any:
@@ -54,8 +63,8 @@ class Column:
     type: ColumnType
     nullable: bool = True
     known: Known = "before"
-    min: FiniteFloat | str | None = None
-    max: FiniteFloat | str | None = None
+    min: Limit = None
+    max: Limit = None
     one_of: tuple[Scalar, ...] | None = None
     regex: str | None = None
     min_length: Annotated[int, Field(ge=0)] | None = None
@@ -207,9 +216,13 @@ def _check_steps(kind: ColumnType, steps: tuple[Step, ...]) -> None:
         raise ValueError("one step with outliers by quantiles is enough")
 
 
+def _is_int64(value: float) -> bool:
+    return INT64_MIN <= value <= INT64_MAX and value == int(value)
+
+
 def _check_sentinels(kind: ColumnType, step: NullIf, *, computed: bool) -> None:
     numbers = [value for value in step.null_if if not isinstance(value, str)]
-    wrong = [v for v in numbers if kind not in _NUMBERS or isinstance(v, bool) or (kind == "int64" and v != int(v))]
+    wrong = [v for v in numbers if kind not in _NUMBERS or isinstance(v, bool) or (kind == "int64" and not _is_int64(v))]
     if wrong:
         quoted = f"; write '{wrong[0]}' in quotes for a cell of that text" if kind not in _NUMBERS else ""
         raise ValueError(f"null_if holds {wrong[0]!r}, which no value of type {kind} is{quoted}")

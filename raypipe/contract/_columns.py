@@ -19,6 +19,7 @@ from raypipe.contract._reasons import explain
 from raypipe.contract._rules import NAIVE_TIMESTAMP, Rule, Scalar
 from raypipe.contract._steps import Outliers, Step
 from raypipe.contract._values import in_utc, is_text, plain, values_of
+from raypipe.core.kinds import python_values
 
 Broken = Iterator[tuple[Rule, pa.Array]]
 """Rules that some cells break, with a mask of them, in the order in which a cell's first one is looked for."""
@@ -45,7 +46,7 @@ class ReadColumn:
         """Why the cells at `row_M` break `rule`."""
         found = self.cells.take(pa.array(row_M))
         naive = self._naive(found) if rule == "type" and self.column.type == "timestamp" else [False] * len(found)
-        cells = zip(_plain(found), naive, strict=True)
+        cells = zip(python_values(found), naive, strict=True)
         return [explain(rule, self.column, cell, naive=lacks_zone) for cell, lacks_zone in cells]
 
     @staticmethod
@@ -119,9 +120,3 @@ def _is_among(values: pa.Array, choices: Sequence[Scalar]) -> pa.Array:
     if pt.is_floating(values.type):  # Arrow takes -0.0 for another value than 0.0, Python and JSON do not
         values, allowed = pc.add(values, 0.0), pc.add(allowed, 0.0)
     return pc.is_in(values, value_set=allowed)
-
-
-def _plain(cells: pa.Array) -> list[object]:
-    """Python values of cells; times as text, since Python has none after the year 9999."""
-    found: list[object] = (cells.cast(pa.string()) if pt.is_temporal(cells.type) else cells).to_pylist()
-    return found

@@ -113,6 +113,8 @@ def _end(latest: datetime | date) -> datetime:
     """A date lasts to the end of its day."""
     if isinstance(latest, datetime):
         return latest
+    if latest == date.max:  # "for ever", in many tables
+        return datetime.max.replace(tzinfo=UTC)
     return datetime.combine(latest + timedelta(days=1), time(), UTC)
 
 

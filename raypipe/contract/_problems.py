@@ -104,7 +104,12 @@ def _of_tables(contract: Declared) -> Iterator[str]:
         yield f"freshness.column {freshness.column} is {kind}, not a timestamp or a date"
     if isinstance(duplicates, Latest) and (kind := kinds.get(duplicates.latest)) not in (*_NUMBERS, *_TIMES):
         yield f"duplicates.latest {duplicates.latest} is {kind}, which has no order in time"
+    personal = {name for name, column in contract.columns.items() if column.pii}
+    if freshness and freshness.column in personal:
+        yield f"freshness.column {freshness.column} is personal, and its newest value would be shown"
     for name, drift in contract.distribution.items():
+        if name in personal:
+            yield f"distribution.{name}: the column is personal, and its profile would be kept with each version"
         has_psi, has_mean = drift_kinds(kinds.get(name, ""))
         if drift.max_psi is not None and not has_psi:
             yield f"distribution.{name}: max_psi is not for {kinds.get(name)}, which moves with the table's age"

@@ -36,7 +36,7 @@ def explain(rule: Rule, column: Column, cell: object, *, naive: bool = False) ->
 def explain_row(expected: str, values: Mapping[str, object], columns: Mapping[str, Column]) -> str:
     """Why a row with these values does not meet what was expected."""
     found = (f"{name}={HIDDEN if columns[name].pii else shown(_readable(value))}" for name, value in values.items())
-    return f"expected {expected}; found {', '.join(found)}"
+    return f"expected {' '.join(expected.split())}; found {', '.join(found)}"
 
 
 def _bound(bound: float | str | None) -> str:

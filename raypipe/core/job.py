@@ -77,6 +77,7 @@ def run_job(name: str, cls: type[T], main: Callable[[T, JobRecord], None], argv:
     record, own_cluster = JobRecord(job=name, settings={}), not cluster.is_connected()
     error: BaseException | None = None
     try:
+        _check_environment()
         arguments = _parse(name, argv)
         cfg = compose.compose(name, arguments.overrides, conf_dir=arguments.config_dir)
         if arguments.cfg:
@@ -119,6 +120,13 @@ def _parse(name: str, argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--config-dir", "-cd", help="your conf folder, searched before raypipe's own (default ./conf)")
     parser.add_argument("--cfg", nargs="?", const="job", choices=["job"], help="print the composed configuration and stop")
     return parser.parse_args(list(argv))
+
+
+def _check_environment() -> None:
+    """Refuse what makes PyArrow take 12:00+02:00 for 12:00 UTC, in all conversions and without a word."""
+    if os.environ.get("PYARROW_IGNORE_TIMEZONE"):
+        problem = "PYARROW_IGNORE_TIMEZONE is set (for PySpark), so PyArrow would drop the offsets of times"
+        raise ConfigError([f"{problem}; unset it for raypipe's jobs"])
 
 
 def _importable_from_cwd() -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -59,6 +59,21 @@ def to_numbers(cells: pa.Array) -> NDArray[np.float64]:
         cells = pc.fill_null(cells, math.nan)
     values: NDArray[np.float64] = cells.to_numpy(zero_copy_only=False)
     return values
+
+
+def python_values(cells: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Values to show and to write as JSON: times as text, instants in UTC, for Python has none after the year 9999, nor
+    nanoseconds; lists and structs of such times as the name of their type.
+    """
+    if pt.is_timestamp(cells.type) and cells.type.tz is not None:  # no look into a table of zones, which may lack it
+        cells = cells.cast(pa.timestamp(cells.type.unit, "UTC"))
+    if pt.is_temporal(cells.type):
+        cells = cells.cast(pa.string())
+    try:
+        found: list[Any] = cells.to_pylist()
+    except (OverflowError, ValueError):
+        return [f"<{cells.type}>" if valid else None for valid in cells.is_valid().to_pylist()]
+    return found
 
 
 def _is_text(found: pa.DataType) -> bool:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.types as pt
 
 from raypipe.contract import Contract
+from raypipe.core.kinds import python_values
 from raypipe.sources import BROKEN, ROW
 from raypipe.tables import Found, Stamp, rule_text
 
@@ -108,12 +108,9 @@ def payloads_of(rows: pa.Table, contract: Contract) -> list[str]:
 
 
 def plain_rows(rows: pa.Table) -> list[dict[str, Any]]:
-    """The rows as Python values, times as text: Python has none after the year 9999, nor nanoseconds."""
-    for i, column in enumerate(rows.schema):
-        if pt.is_timestamp(column.type) or pt.is_date(column.type):
-            rows = rows.set_column(i, column.name, rows.column(i).cast(pa.string()))
-    found: list[dict[str, Any]] = rows.to_pylist()
-    return found
+    """The rows as Python values, times as text."""
+    names, columns = rows.column_names, [python_values(column) for column in rows.columns]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def to_json(row: Mapping[str, Any]) -> str:

@@ -61,15 +61,15 @@ def is_same(found: Taken) -> bool:
 
 def _judge(intake: Intake, found: Taken | None, at: datetime) -> tuple[Finding, ...]:
     before = {} if intake.base is None else intake.base.facts
-    latest, unknown = _read_latest(before), dict.fromkeys(intake.contract.latest_of)
+    unknown = dict.fromkeys(intake.contract.latest_of)
     if found is None:
         assert intake.base is not None  # a first ingest has work
-        return intake.contract.judge(Batch(rows=intake.base.num_rows, latest=unknown | latest), at)
+        return intake.contract.judge(Batch(rows=intake.base.num_rows, latest=unknown | _read_latest(before)), at)
     known = before.get("profiles", {}).items()
     previous = {name: ColumnProfile.from_dict(plain) for name, plain in known if name in found.totals.profiles}
     batch = Batch(
         rows=found.num_rows,
-        latest=unknown | latest_of_both(latest, found.totals.latest),
+        latest=unknown | _latest(found),
         profiles=found.totals.profiles,
         previous=previous,
     )
@@ -123,27 +123,34 @@ def _facts(found: Taken, findings: tuple[Finding, ...]) -> dict[str, Any]:
     intake = found.intake
     before = {} if intake.base is None else intake.base.facts
     added = [name for name in found.contract.columns if name not in intake.spec.contract.columns]
-    latest = latest_of_both(_read_latest(before), found.totals.latest)
+    whole, read = intake.mode == "overwrite", {read.task.fragment.uri.partition("?")[0] for read in found.reads}
+    kept = {n: p.to_dict() for n, p in found.totals.profiles.items() if n in found.contract.distribution}  # never personal
     return {
         "digest": digest_json([before.get("digest", "") if intake.mode == "append" else "", intake.rules, found.content]),
-        "rules": intake.rules if intake.mode == "overwrite" else before["rules"],  # the oldest that rows were taken by
+        "rules": intake.rules if whole else before["rules"],  # the oldest that rows were taken by
         "contract": found.contract.to_dict(),
         "key": list(found.contract.key),
         "rows": found.rows.to_dict(),
         "withdrew": intake.withdrew,
         "source": found.state,
-        "uris": [] if "files" in found.state else sorted({read.task.fragment.uri.partition("?")[0] for read in found.reads}),
-        "identities": [read.task.fragment.identity for read in found.reads],
-        "content": found.content,
+        "uris": [] if "files" in found.state else sorted(read if whole else read | {*before.get("uris", [])}),
+        "identities": [read.task.fragment.identity for read in found.reads] if whole else None,  # not those of all its rows
+        "content": found.content if whole else None,
         **(schema_facts(found.columns) if found.reads else {name: before.get(name) for name in ("schema", "schema_arrow")}),
         "added": {name: found.contract.columns[name].to_dict() for name in added},
-        "profiles": {n: p.to_dict() for n, p in found.totals.profiles.items()} or before.get("profiles", {}),
-        "latest": {name: None if value is None else value.isoformat() for name, value in latest.items()},
+        "profiles": kept or before.get("profiles", {}),
+        "latest": {name: None if value is None else value.isoformat() for name, value in _latest(found).items()},
         "findings": [asdict(finding) for finding in findings],
         "cleaned": {step: asdict(cleaned) for step, cleaned in found.cleaned.items()},
         "warned": dict(found.warned),
         "drift": list(found.drift),
     }
+
+
+def _latest(found: Taken) -> dict[str, datetime | date | None]:
+    """Largest values of the new rows and of those that they come on top of."""
+    base = None if found.intake.mode == "overwrite" else found.intake.base
+    return latest_of_both({} if base is None else _read_latest(base.facts), found.totals.latest)
 
 
 def _read_latest(facts: Mapping[str, Any]) -> dict[str, datetime | date | None]:

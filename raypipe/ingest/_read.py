@@ -70,7 +70,7 @@ class Read:
         found: The columns it has.
         diff: How they differ from what was expected.
         sha256: Of its bytes, where it has some.
-        content: Digest of its rows, good and bad, where there are no bytes.
+        content: Digest of its rows, good and bad, where there are no bytes; of its identity where these are not read.
     """
 
     task: Task
@@ -119,7 +119,12 @@ class Reader:
             found=found,
             diff=diff,
             sha256=sha256,
-            content=digest_json([pass_.content, [] if records is None else records.column("id").to_pylist()]),
+            content=digest_json(
+                [
+                    pass_.content if recipe.digests else task.fragment.identity,
+                    [] if records is None else records.column("id").to_pylist(),
+                ]
+            ),
         )
         return Apart(value=read, large=tuple(pass_.held))
 
@@ -130,15 +135,13 @@ def records_name(stamp: Stamp, what: str) -> str:
 
 
 def settled(recipe: Recipe, found: pa.Schema, uri: str) -> tuple[Contract, SchemaDiff]:
-    """The contract for a fragment with columns `found`, by the policy on drift; without any, there was nothing to look at.
+    """The contract for a fragment with columns `found`, by the policy on drift.
 
     Raises:
         SchemaMismatch: when a column that is not optional is missing.
         SourceError: when a new one is refused.
     """
     contract = recipe.contract
-    if not found.names:
-        return contract, SchemaDiff()
     diff = schema_diff(found, contract, recipe.before)
     if diff.missing:
         raise SchemaMismatch(uri, diff.missing, list(diff.new), diff.renamed)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from raypipe.contract import Contract, Duplicates, Latest
 from raypipe.core.fragments import Apart
-from raypipe.core.storage import Storage, join
+from raypipe.core.storage import Storage, arrow_filesystem, join, path_of
 from raypipe.ingest._asides import has_pii, payloads_of, to_json
 from raypipe.ingest._chunks import Held, Piece
 from raypipe.ingest._read import Recipe, records_name
@@ -22,6 +23,8 @@ from raypipe.tables import Found, Part, Quarantine, rule_text, write_part
 DUPLICATE, REPLACED = "duplicate", "replaced"
 """Rules of rows that lost: one that came, and one of the table to which a newer one was preferred."""
 
+_STEM_WORDS = 6
+"""Words between dashes of a part's name that say where it came from; what follows is a digest."""
 _BySet = Mapping[tuple[str, ...], NDArray[np.int32]]
 
 
@@ -63,10 +66,10 @@ class Rewriter:
     def __call__(self, index: int) -> Apart:
         """Write what stays and what goes; gives `Apart`: a `Rewritten`, and what is held of the rows that stay."""
         piece = self.pieces[index]
-        rows, held = rows_of(join(self.recipe.uri, piece.part.path), self.contract.schema), piece.held()
+        rows, held = _whole_rows(join(self.recipe.uri, piece.part.path), self.contract.schema), piece.held()
         by_set = {lost.columns: lost_rows(lost, index) for lost in self.lost if index in lost.counts}
-        found, aside = self._records(piece, held, rows, by_set)
-        name = f"{piece.part.path.removesuffix('.parquet')}-{_short(by_set)}"
+        found, aside = self._records(piece, held, rows.select(self.contract.schema.names), by_set)
+        name = renamed(piece.part.path, by_set)
         quarantine = Quarantine(self.storage, self.recipe.stamp.table)
         records = (
             quarantine.write(f"{records_name(self.recipe.stamp, 'lost')}-{name}", self.recipe.stamp.records(found))
@@ -99,17 +102,21 @@ class Rewriter:
                 found += [f for f in known if f is not None]
                 continue
             for row, key, reason, payload in zip(row_M.tolist(), keys, reasons, payloads_of(gone, self.contract), strict=True):
-                place = (
-                    {"uri": piece.uri, "row": int(held.row_N[row])} if piece.uri else {"table": self.recipe.label, "key": key}
-                )
                 more: dict[str, Any] = {
-                    "location": place,
+                    "location": self._place(piece, held, row, key),
                     "payload": payload,
                     "masked": has_pii(self.contract),
                     "fragment": piece.fragment,
                 }
                 found.append(Found(rule=rule, column=column, reason=reason, **more))
         return found, dict(aside)
+
+    def _place(self, piece: Piece, held: Held, row: int, key: str) -> dict[str, Any]:
+        """Where a row was; masked keys are alike, so their place in the part tells them apart."""
+        if piece.uri:
+            return {"uri": piece.uri, "row": int(held.row_N[row])}
+        where = f"{key}, row {row} of {piece.part.path}" if has_pii(self.contract) else key
+        return {"table": self.recipe.label, "key": where}
 
 
 def still_bad(record: Mapping[str, Any], rule: str, column: str, reason: str) -> Found | None:
@@ -120,10 +127,21 @@ def still_bad(record: Mapping[str, Any], rule: str, column: str, reason: str) ->
     return Found(rule=rule, column=column, reason=reason, status="still_bad", **kept)
 
 
-def _short(by_set: _BySet) -> str:
-    """What makes the name of a file of the rows that stay: which ones do not."""
-    sha = hashlib.sha256(to_json({",".join(columns): rows.tolist() for columns, rows in by_set.items()}).encode())
-    return sha.hexdigest()[:8]
+def renamed(path: str, by_set: _BySet) -> str:
+    """What a file of the rows that stay is called, after the file that has them all and the rows that go.
+
+    It is no longer for a part that is written again day after day than for one that is written again once.
+    """
+    gone = {",".join(columns): rows.tolist() for columns, rows in by_set.items()}
+    stem = "-".join(path.removesuffix(".parquet").split("-")[:_STEM_WORDS])
+    return f"{stem}-{hashlib.sha256(to_json({'of': path, 'gone': gone}).encode()).hexdigest()[:16]}"
+
+
+def _whole_rows(uri: str, schema: pa.Schema) -> pa.Table:
+    """Rows of one part in the columns of `schema`, and after them those that only the part has: of an earlier contract."""
+    found = pq.read_schema(path_of(uri), filesystem=arrow_filesystem(uri))
+    more = [field.remove_metadata() for field in found if field.name not in schema.names]
+    return rows_of(uri, pa.schema([*schema, *more]))
 
 
 def _kept(policy: Duplicates) -> str:

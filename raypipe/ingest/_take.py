@@ -21,6 +21,7 @@ from raypipe.ingest._plan import NAME_LENGTH, Intake, schema_in
 from raypipe.ingest._read import Read, Reader, Recipe, Task, add_cleaned, distinct
 from raypipe.ingest._totals import Totals, totals_of
 from raypipe.ingest._unique import base_pieces, make_unique
+from raypipe.sources import Scan
 from raypipe.tables import Part, Stamp, Tables
 
 
@@ -148,8 +149,13 @@ def _recipe(intake: Intake, done: Mapping[str, Taken], tables: Tables, at: datet
         before=schema_in(facts),
         parents=share(key_loads(intake.contract, {n: _files(t, tables) for n, t in done.items()}, tables)),
         stamp=stamp_of(intake, at),
-        digests=intake.scan.takes == "all",
+        digests=not _has_bytes(intake.scan),
     )
+
+
+def _has_bytes(scan: Scan) -> bool:
+    """Whether what is read are files, whose bytes are digested while they are read."""
+    return all("etag" in entry for entry in scan.state.get("files", {"": {}}).values())
 
 
 def stamp_of(intake: Intake, at: datetime) -> Stamp:

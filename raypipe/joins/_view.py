@@ -50,6 +50,8 @@ class FeatureView:
                 raise ValueError("known_time needs event_time; a view with one time only has it as event_time")
         if self.known_time is not None and self.known_time == self.event_time:
             raise ValueError("known_time is event_time; leave it out, a row is known at its event time then")
+        if len({*self.entity.values()}) < len(self.entity):
+            raise ValueError("entity names a column of the table twice; leave one out, or derive one event column of both")
         if len({*self.columns}) < len(self.columns):
             raise ValueError(f"columns holds a name twice: {', '.join(self.columns)}")
         return self

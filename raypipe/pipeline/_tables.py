@@ -1,5 +1,7 @@
 """Jobs that look after tables: history, diff, tags, restore, vacuum."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -11,11 +13,13 @@ from raypipe.core.console import say, table
 from raypipe.core.durations import Duration
 from raypipe.core.job import JobRecord
 from raypipe.core.storage import Storage
+from raypipe.overview import masked_columns
 from raypipe.registry import Tracking
 from raypipe.registry._used import tables_of_models
 from raypipe.tables import ColumnFacts, Commit, TableDiff, Tables, diff
 
 _SHORT, _WIDE = 12, 60
+_HIDDEN = "***"
 
 
 @config
@@ -136,12 +140,13 @@ def run_tables_history(run: TablesHistory, record: JobRecord) -> None:
 
 
 def run_tables_diff(run: TablesDiff, record: JobRecord) -> None:
-    """Show which rows, columns and statistics differ between two versions."""
+    """Show which rows, columns and statistics differ between two versions; personal data is masked."""
     tables = Tables(run.storage)
     before, after = tables.select(run.table, run.from_), tables.select(run.table, run.to)
     key = tuple(after.facts.get("key", ())) if run.key is None else run.key
     run.ray.start()
-    found = diff(before, after, run.storage, key=key)
+    hidden = masked_columns((), [tables.open(run.table), before, after])  # the latest contract may know of more
+    found = _masked(diff(before, after, run.storage, key=key), hidden)
     _show_diff(found)
     record.finish(table=run.table, **_plain(found.to_dict()))
 
@@ -210,6 +215,26 @@ def _show_diff(found: TableDiff) -> None:
     columns = [*_columns(found)]
     if columns:
         table("columns", ["column", "before", "after"], columns, text=["before", "after"])
+
+
+def _masked(found: TableDiff, hidden: frozenset[str]) -> TableDiff:
+    """Without values of the columns in `hidden`; which of them changed is still said."""
+
+    def hide(values: Mapping[str, Any], mask: Any) -> dict[str, Any]:
+        return {name: mask if name in hidden else value for name, value in values.items()}
+
+    examples = {
+        kind: tuple(replace(e, key=hide(e.key, _HIDDEN), columns=hide(e.columns, (_HIDDEN, _HIDDEN))) for e in shown)
+        for kind, shown in found.rows.examples.items()
+    }
+
+    def bare(facts: ColumnFacts | None) -> ColumnFacts | None:
+        return facts and replace(facts, low=None, high=None)
+
+    statistics = {
+        name: (bare(old), bare(new)) if name in hidden else (old, new) for name, (old, new) in found.statistics.items()
+    }
+    return replace(found, rows=replace(found.rows, examples=examples), statistics=statistics)
 
 
 def _columns(found: TableDiff) -> list[list[str]]:

@@ -32,7 +32,7 @@ def joined_digest(plan: Plan, tables: Mapping[str, TableRef]) -> str:
     """What joined rows are a function of: table versions and contents, task, split, kept columns, and our code."""
     versions = {name: [tables[name].version, tables[name].facts.get("digest", "")] for name in plan.tables}
     task = plan.task
-    rules = [task.kind, task.name, task.label, task.unlabelled, task.prediction_time, dict(plan.derive)]
+    rules = [task.events, task.kind, task.name, task.label, task.unlabelled, task.prediction_time, dict(plan.derive)]
     settings = [*rules, to_settings(task.views), to_settings(plan.split), list(plan.key), list(plan.kept)]
     code = {**digest_sources(_JOIN_CODE), **digest_own_parts(settings)}
     return digest_json({"tables": versions, "settings": settings, "code": code, **environment()})

@@ -170,17 +170,19 @@ class CsvReading:
         return tuple(pacsv.open_csv(pa.BufferReader(head), read_options=options, parse_options=parse).schema.names)
 
     def _tables(self, wanted: list[str], columns: Sequence[str]) -> Iterator[pa.Table]:
-        last, end = self._names[-1], None
+        last, end = self._names[-1], b""
         for batch in self._batches(list(dict.fromkeys([*wanted, last]))) if self._stream.peek(1) else ():
             if batch.num_rows:
                 row_N = _numbers(self._num_rows, batch.num_rows, self._broken)
-                self._num_rows, end = int(row_N[-1]) + 1, batch.column(last)[-1].as_buffer()
+                self._num_rows, end = int(row_N[-1]) + 1, _bytes(batch.column(last)[-1])
                 yield self._with_extras(pa.Table.from_batches([batch]), row_N, columns)
                 yield from self._broken_rows(columns)
-        if self._stream.num_quotes % 2 and end is not None and b"\n" in (cell := end.to_pybytes()):
-            before = cell[:40].decode(errors="backslashreplace")
-            raise SourceError(self._fragment.uri, f"has a quote that is never closed, before {before!r}", "correct the file")
         self._num_rows = max([self._num_rows, *(number + 1 for number in self._broken)])
+        end = self._broken.get(self._num_rows - 1, "").encode(errors="replace") or end
+        if self._stream.num_quotes % 2 and b"\n" in end:
+            line = self.line_of(self._num_rows - 1)  # and not what stands there, which may be personal
+            where = f"record {self._num_rows - 1}" if line is None else f"the record on line {line}"
+            raise SourceError(self._fragment.uri, f"has a quote that is never closed, in {where}", "correct the file")
         yield from self._broken_rows(columns)
 
     def _batches(self, names: list[str]) -> Iterator[pa.RecordBatch]:
@@ -237,6 +239,10 @@ class CsvReading:
             self._broken = {number: text for number, text in self._broken.items() if number not in rows}
             data = {name: pa.nulls(len(rows), pa.string()) for name in columns}
             yield pa.table({**data, ROW: pa.array(rows.keys(), pa.int64()), BROKEN: pa.array(rows.values(), pa.string())})
+
+
+def _bytes(cell: pa.Scalar) -> bytes:
+    return cell.as_buffer().to_pybytes() if cell.is_valid else b""
 
 
 def _numbers(first: int, num: int, broken: Mapping[int, str]) -> NDArray[np.int64]:

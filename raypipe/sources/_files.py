@@ -45,18 +45,20 @@ def find_files(uri: str) -> list[File]:
         SourceError: when it cannot be listed, or a file in it is empty.
     """
     place = located(uri)
+    if "://" in place and not is_remote(place) and not place.startswith("file://"):
+        raise SourceError(uri, "is neither a local path nor a URI of s3://, gs:// or abfs://", "correct the source's uri")
     prefix = uri.split("://", 1)[0] + "://" if is_remote(uri) else ""
     try:
         fs, path = filesystem(place), path_of(place)
         fs.invalidate_cache()
         listed = (fs.glob(path, detail=True) if glob.has_magic(path) else {}) or _info(fs, path)
         found = {prefix + str(name): info for name, info in listed.items() if info["type"] == "file"}
+        files = [_file(name, info) for name, info in sorted(found.items()) if not _is_hidden(name, place)]
     except (OSError, ValueError, ImportError) as error:
         raise SourceError(uri, f"cannot be listed ({_said(error)})", "correct the source's uri or its credentials") from error
     for name in found:
         if _ODD.search(name):
             raise SourceError(ascii(name)[1:-1], "its name holds line ends, or bytes that are no UTF-8 text", "rename it")
-    files = [_file(name, info) for name, info in sorted(found.items()) if not _is_hidden(name, place)]
     if place != uri and uri.startswith(_PACKAGE):
         root = str(package_folder(uri))
         package = uri.removeprefix(_PACKAGE).partition("/")[0]

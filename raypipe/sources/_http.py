@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import httpx
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
 from raypipe.core.config import config
 from raypipe.core.digest import digest_json
@@ -23,6 +23,9 @@ from raypipe.sources._http_client import get
 from raypipe.sources._json import JsonObjects, find
 from raypipe.sources._paging import Answer, OnePage, Paging, Request
 from raypipe.sources._source import ROW, Fragment, Scan
+
+_SECRET = {"api_key", "apikey", "access_token", "auth_token", "token", "password", "secret", "client_secret"}
+_WAY_OUT = "put a token into an environment variable and name it as token_env"
 
 
 @config
@@ -62,12 +65,16 @@ class HttpApi:
     retries: Annotated[int, Field(ge=0)] = 5
     timeout: Duration = timedelta(seconds=30)
 
-    @field_validator("url")
-    @classmethod
-    def _no_secrets(cls, url: str) -> str:
-        if httpx.URL(url).userinfo:
-            raise ValueError("holds a password: put a token into an environment variable and name it as token_env")
-        return url
+    @model_validator(mode="after")
+    def _settings_fit(self) -> "HttpApi":
+        if httpx.URL(self.url).userinfo:  # here, for what is wrong with one setting is told with its value
+            raise ValueError(f"url holds a password: {_WAY_OUT}")
+        for name in [*self.parameters, *httpx.URL(self.url).params]:
+            if name.lower().replace("-", "_") in _SECRET:
+                raise ValueError(f"parameter {name} holds a secret, which every URI would show: {_WAY_OUT}")
+        if self.since is not None and self.columns is None:
+            raise ValueError("since needs columns: an answer without news has no keys to tell them by")
+        return self
 
     def scan(self, seen: Mapping[str, Any]) -> Scan:
         """All pages, or those of what changed since the scan before."""
@@ -95,6 +102,8 @@ class HttpApi:
             token = os.environ.get(self.token_env)
             if not token:
                 raise ConfigError([f"{self.url}: the environment variable {self.token_env} is not set; it holds the token"])
+            if not (token.isascii() and token.isprintable()):  # the library's own error would show it
+                raise ConfigError([f"{self.url}: {self.token_env} holds a line end, or another character that no token has"])
             headers["Authorization"] = f"Bearer {token}"
         return headers
 

@@ -20,7 +20,19 @@ from raypipe.sources._source import Fragment, Scan
 if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask, StaticTable, Table
 
-_SECRET = ("password", "secret", "token", "credential", "access-key")
+_SECRET = (
+    "password",
+    "secret",
+    "token",
+    "credential",
+    "access-key",
+    "account-key",
+    "api-key",
+    "authorization",
+    "connection-string",
+)
+_CODE = "-impl"
+"""How settings of pyiceberg end that name a class to import, such as ``py-catalog-impl``."""
 
 
 @config
@@ -46,6 +58,8 @@ class Iceberg:
     @classmethod
     def _no_secrets(cls, properties: dict[str, str]) -> dict[str, str]:
         for name, value in properties.items():
+            if name.lower().endswith(_CODE):
+                raise ValueError(f"{name} names code to run: set it in the environment as PYICEBERG_CATALOG__NAME__...")
             if any(word in name.lower() for word in _SECRET) or urlsplit(value).password:
                 raise ValueError(f"{name} holds a secret: set it in the environment as PYICEBERG_CATALOG__NAME__...")
         return properties

@@ -1,6 +1,7 @@
 """JSON objects as rows of text: scalars as JSON writes them, nested values as JSON text, declared lists as lists of text.
 
-DuckDB takes the objects apart: numbers of more than 64 bits and keys that differ in case only stay what they are.
+DuckDB takes the objects apart: whole numbers of more than 64 bits and keys that differ in case only stay what they are;
+numbers with a fraction become the nearest float64.
 """
 
 from collections.abc import Mapping, Sequence

@@ -78,7 +78,8 @@ class ParquetReading(ArrowReading):
 
     def _tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         needed = list(dict.fromkeys([*columns, *(self._where.columns if self._where else ())]))
-        in_file = [name for name in needed if name in self._file.schema_arrow.names]
+        names = self._file.schema_arrow.names
+        in_file = [name for name in needed if name in names] or names[:1]  # a table without columns has no rows
         with readable(self._fragment, "Parquet"):
             first = 0
             for group in range(self._file.num_row_groups):

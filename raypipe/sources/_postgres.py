@@ -16,6 +16,8 @@ from raypipe.sources._arrow import ArrowReading, plain_schema
 from raypipe.sources._postgres_session import Session, literal, name_of
 from raypipe.sources._source import Fragment, Scan
 
+_PLAIN = ("smallint", "integer", "bigint", "numeric", "real", "double", "date", "timestamp", "uuid")
+
 
 @config
 class Postgres:
@@ -99,16 +101,18 @@ class Postgres:
             if name not in types:
                 raise SourceError(self.uri, f"has no column {name}", "correct the source's key or watermark")
             self._check_no_nulls(session, name)
-        low = seen.get("watermark")
+        of = f"{self.schema_name}.{self.table}.{self.watermark}"
+        goes_on = self.watermark is not None and (not seen or seen.get("of") == of)  # else its mark says nothing here
+        low = seen.get("watermark") if goes_on else None
         high = self._latest(session, types, low) if self.watermark else None
         news = self._news(types, low, high)
         (num_rows,) = session.rows(f"select count(*) from {self._relation} where {news}")[0]
         if not num_rows and not seen:
             raise SourceError(self.uri, "holds no rows", "correct the source or its export")
-        state = {"watermark": high if high is not None else low} if self.watermark else {"moment": moment}
+        state = {"watermark": high if high is not None else low, "of": of} if self.watermark else {"moment": moment}
         ranges = self._ranges(session, news) if num_rows else []
         fragments = [self._fragment(types, bounds, (low, high), moment) for bounds in ranges]
-        return Scan(takes="new" if self.watermark else "all", fragments=tuple(fragments), state=state)
+        return Scan(takes="new" if goes_on else "all", fragments=tuple(fragments), state=state)
 
     def _check_no_nulls(self, session: Session, name: str) -> None:
         (num,) = session.rows(f"select count(*) from {self._relation} where {name_of(name)} is null")[0]
@@ -157,11 +161,18 @@ class Postgres:
         parts = [self._news(types, *marks)]
         parts += [f"{key} >= {literal(bounds[0], kind)}"] if bounds[0] is not None else []
         parts += [f"{key} < {literal(bounds[1], kind)}"] if bounds[1] is not None else []
-        uri = f"{self.uri}?{self.key}=[{bounds[0] or ''},{bounds[1] or ''})"
+        low, high = (_shown(bound, kind) for bound in bounds)
+        uri = f"{self.uri}?{self.key}=[{low},{high})"
         if self.watermark:
             uri += f"&{self.watermark}=({marks[0] or ''},{marks[1] or ''}]"
         identity = digest_json([uri, types, self.user, *([] if self.watermark else [moment])])
         return Fragment(uri=uri, identity=identity, details={"condition": " and ".join(parts), "moment": moment})
+
+
+def _shown(bound: str | None, kind: str) -> str:
+    """A bound as URIs name it: texts, which may be personal such as an e-mail address, by their digest."""
+    plain = bound is None or kind.startswith(_PLAIN)
+    return (bound or "") if plain else digest_json(bound)[:16]
 
 
 def _selected(columns: Any) -> str:

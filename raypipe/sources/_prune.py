@@ -1,7 +1,6 @@
 """Whether a row group of a Parquet file can hold rows for which an expression is true, by its statistics."""
 
 import ast
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,12 +50,13 @@ def _may_be(node: ast.expr, bounds: Mapping[str, _Bounds]) -> bool:
 
 
 _CAN_BE: dict[type[ast.cmpop], Callable[[_Bounds, Any], bool]] = {
-    ast.Lt: lambda known, value: bool(operator.lt(known.low, value)),
-    ast.LtE: lambda known, value: bool(operator.le(known.low, value)),
-    ast.Gt: lambda known, value: bool(operator.gt(known.high, value)),
-    ast.GtE: lambda known, value: bool(operator.ge(known.high, value)),
-    ast.Eq: lambda known, value: bool(known.low <= value <= known.high),
+    ast.Lt: lambda known, value: not known.low >= value,
+    ast.LtE: lambda known, value: not known.low > value,
+    ast.Gt: lambda known, value: not known.high <= value,
+    ast.GtE: lambda known, value: not known.high < value,
+    ast.Eq: lambda known, value: not (known.low > value or known.high < value),
 }
+"""Said by what rules rows out, so that NaN, which some writers take for a bound, rules out none."""
 
 
 def _constant(node: ast.expr) -> float | str | None:

@@ -71,8 +71,7 @@ class PythonSource:
 
     @property
     def _uri(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
-        return f"python://{self.function}({given})"
+        return f"python://{self.function}"  # without the arguments: one may be a secret, and a part is the same with others
 
     def _part_names(self) -> list[str]:
         names = list(import_function(str(self.parts))(**self.arguments))

@@ -114,7 +114,7 @@ class TextStream:
     What is ASCII (`is_ascii` so far) needs no other check that it is text, and is most of what there is.
 
     A quote that is never closed makes one cell of all rows that follow it, and Arrow does not tell. It is known by an
-    odd number of quotes in a file whose last cell has several lines.
+    odd number of quotes in a file whose last record has several lines.
     """
 
     def __init__(self, raw: Any, *, quote: str | None = None, escape: str | None = None) -> None:

@@ -190,7 +190,8 @@ def _widened(table: DeltaTable, schema: pa.Schema, uri: str) -> pa.Schema:
         raise SchemaMismatch(uri, clash, [f"{name} of another type" for name in clash], {})
     new = [field for field in wanted if field.name not in current]
     if new:
-        table.alter.add_columns(new, post_commithook_properties=KEEP_LOG)
+        once = CommitProperties(max_commit_retries=0)  # on this version or not at all: what follows was checked against it
+        table.alter.add_columns(new, commit_properties=once, post_commithook_properties=KEEP_LOG)
     return pa.schema(table.schema().to_arrow())
 
 

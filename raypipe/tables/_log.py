@@ -83,6 +83,19 @@ def content_facts(uri: str, version: int) -> Mapping[str, Any]:
     return {}
 
 
+def undone_by_restores(uri: str) -> frozenset[str]:
+    """Transactions of commits of table `uri` whose rows a later restore took back, and none has brought again."""
+    out: set[str] = set()
+    reaches = None
+    for version in reversed(log_versions(uri)):
+        info = info_of(actions_of(uri, version))
+        if reaches is not None and version > reaches:
+            out.add(str(facts_in(info).get("transaction", "")))
+        elif info.get("operation") == "RESTORE":
+            reaches = int(info["operationParameters"]["version"])
+    return frozenset(out)
+
+
 def changes_between(uri: str, before: int, after: int) -> Changes:
     """What commits did to the rows since version `before`, up to and with version `after`.
 

@@ -2,7 +2,8 @@
 
 One Delta table per table name, at ``<root>/quarantine/<table>``. A job commits its records first and its table after,
 both under one transaction, and a record counts once that transaction is in the table: so the two cannot disagree, at any
-moment and wherever a job is killed. Records of a job that refused its whole input never count; they show as refused.
+moment and wherever a job is killed. Records of a job that refused its whole input never count, nor do those of a commit that
+a restore took back; they show as refused.
 
 ```text
 quarantined   a row was set aside
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 
 from raypipe.core.storage import Storage, arrow_filesystem, exists, join, path_of
 from raypipe.tables._commit import open_delta
+from raypipe.tables._log import undone_by_restores
 from raypipe.tables._part import Part, write_part
 from raypipe.tables._store import Tables
 
@@ -181,8 +183,10 @@ class Quarantine:
         return [_read(file, None).slice(place, 1).to_pylist()[0] for file, place in chosen.select("file", "place").iter_rows()]
 
     def _committed(self) -> Callable[[str], bool]:
-        table = open_delta(self._tables.uri(self._table))
-        return lambda transaction: table is not None and table.transaction_version(transaction) is not None
+        uri = self._tables.uri(self._table)
+        table = open_delta(uri)
+        undone = frozenset() if table is None else undone_by_restores(uri)
+        return lambda t: table is not None and t not in undone and table.transaction_version(t) is not None
 
 
 def rule_text(rule: str, column: str) -> str:
@@ -201,7 +205,7 @@ def standings(uris: Sequence[str], *, committed: Callable[[str], bool]) -> pl.Da
     refused = events.filter(~counting & (pl.col("status") == "quarantined")).unique("id", keep="last", maintain_order=True)
     latest = counted.filter(pl.col("status") != "withdrawn").unique("id", keep="last", maintain_order=True)
     set_aside = counted.filter(pl.col("status") == "quarantined").group_by("id").agg(since=pl.col("version").max())
-    latest = latest.join(set_aside, on="id", how="left")
+    latest = latest.join(set_aside, on="id")  # a replay may have looked at rows whose commit a restore took back since
     void = latest.join(_withdrawn(counted), on="fragment", how="left").with_columns(
         pl.max_horizontal("until", pl.lit(_until_of_all(counted)))
     )

@@ -43,7 +43,8 @@ def order_of(transforms: Mapping[str, Transform], tables: Iterable[str] = ()) ->
     if taken:
         raise ConfigError([f"data.transforms.{taken[0]}: data.tables has a table of this name; choose another"])
     needs = {
-        name: sorted({_table(label) for label in t.recipe.inputs.values()} & transforms.keys()) for name, t in transforms.items()
+        name: sorted({_table(label) for label in one.recipe.inputs.values()} & transforms.keys())
+        for name, one in transforms.items()
     }
     try:
         return list(TopologicalSorter(needs).static_order())
@@ -141,11 +142,11 @@ class _Run:
             made = TableRef(
                 name=self.name, uri=self.tables.uri(self.name), version=stamp.version or 0, schema=schema, parts=tuple(parts)
             )
-            check_key(made, contract.key, storage)
+            check_key(made, contract, storage)
         facts = {
             "digest": self.digest,
             "rows": rows.to_dict(),
-            "contract": stamp.contract,
+            "contract": {} if contract is None else contract.to_dict(),
             "key": [] if contract is None else list(contract.key),
             "warned": _sum(one.warned for one in done),
             "cleaned": _sum(one.cleaned for one in done),

@@ -192,13 +192,9 @@ class _Checker:
                 raise ValueError(f"{taken[0]} is a column of by and cannot be the name of another value")
             excluded = {*(item.get("exclude_list") or ()), *(e["column"] for e in item.get("qualified_exclude_list") or ())}
             if item.get("type") == "STAR" and item.get("relation_name") in self._outer and not self._by <= excluded:
-                raise ValueError(
-                    f"{item['relation_name']}.* has columns of by that are {_OTHER}; leave them out"
-                )
+                raise ValueError(f"{item['relation_name']}.* has columns of by that are {_OTHER}; leave them out")
             if last_name(item) in self._by and not self._names([item]):
-                raise ValueError(
-                    f"{'.'.join(item['column_names'])} is {_OTHER}; take it from the other"
-                )
+                raise ValueError(f"{'.'.join(item['column_names'])} is {_OTHER}; take it from the other")
 
     def _names(self, nodes: Sequence[Node]) -> set[str]:
         """Names of plain columns; without those that an outer join made null, which are no longer those of the piece."""
