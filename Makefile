@@ -9,10 +9,11 @@ PORT ?= 8000
 BIN := .venv/bin
 PIP := $(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX) )$(BIN)/python -m pip --quiet --disable-pip-version-check
 JOB := PYTHONUNBUFFERED=1 $(BIN)/python
+PYTEST := $(BIN)/python -m pytest
 KEEP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check fmt docs bench clean
+.PHONY: help install demo serve test test-long check fmt docs bench clean
 
 help:  ## List every verb
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,12 +32,16 @@ demo: install  ## The whole pipeline on 336,776 real flights (KEEP=1 keeps the e
 serve: install  ## Start the champion's endpoint again and stay with it
 	@$(JOB) jobs/deploy.py experiment=flights serving.port=$(PORT) deploy.keep=true
 
-test: install  ## The test suite, in less than ten minutes; tests without Ray run beside those that start their own cluster
-	@$(BIN)/python -m pytest -m "not ray and not cluster" > .stamps/test.log 2>&1 & beside=$$!; \
-	$(BIN)/python -m pytest -m cluster; alone=$$?; \
-	wait $$beside; without=$$?; cat .stamps/test.log; \
-	$(BIN)/python -m pytest -m "ray and not cluster"; shared=$$?; \
-	test "$$alone $$without $$shared" = "0 0 0"
+# Two streams for two cores: tests without Ray, then half of those of a shared cluster; tests with a cluster of their own, then the other half.
+test: install  ## The test suite, in less than ten minutes
+	@( $(PYTEST) -m "not ray and not cluster and not long"; a=$$?; \
+	   $(PYTEST) -m "ray and not cluster and not long" tests/test_[m-z]*.py; b=$$?; test "$$a $$b" = "0 0" ) > .stamps/test.log 2>&1 & beside=$$!; \
+	$(PYTEST) -m "cluster and not long"; a=$$?; \
+	$(PYTEST) -m "ray and not cluster and not long" tests/test_[a-l]*.py; b=$$?; \
+	wait $$beside; c=$$?; cat .stamps/test.log; test "$$a $$b $$c" = "0 0 0"
+
+test-long: install  ## The tests that take longest; CI runs them after make test
+	@$(PYTEST) -m long
 
 check: install  ## Lint, format, types, import layers, generated docs; changes nothing
 	$(BIN)/ruff check .

@@ -205,7 +205,14 @@ def knowing_cluster(postgres_server: Database) -> Iterator[None]:
             kept([(3, None)], type_b=3),
             id="times without end",
         ),
-        pytest.param("a bigint, b jsonb|(1, '{{}}'), (2, null)", None, {}, kept([(1, "{}"), (2, None)]), id="JSON as text"),
+        pytest.param(
+            "a bigint, b int[]|(1, '{{1, 2}, {3, 4}}'), (2, '{5}'), (3, '[5:6]={1, 2}'), (4, '{1, null}'), (5, null)",
+            None,
+            {"b": "list<int64>"},
+            kept([(2, [5]), (3, [1, 2]), (5, None)], r"'\[\[1,2\],\[3,4\]\]' is not a list", type_b=2),
+            id="arrays of two dimensions",
+        ),
+        pytest.param("a bigint, b jsonb|(1, '{}'), (2, null)", None, {}, kept([(1, "{}"), (2, None)]), id="JSON as text"),
     ],
 )
 def test_a_wrong_database_ends_in_one_line_or_in_the_quarantine(
@@ -220,7 +227,7 @@ def test_a_wrong_database_ends_in_one_line_or_in_the_quarantine(
 ) -> None:
     monkeypatch.setenv("WRONG", "wrong-s3cret")
     name = f"bad_{next(numbers)}"
-    columns, _, rows = made.format().partition("|")
+    columns, _, rows = made.partition("|")
     postgres.run(f"create table {name} ({columns})", *([f"insert into {name} values {rows}"] if rows else []))
     source = {"_target_": "raypipe.sources.Postgres", **postgres.settings(), "table": name, "key": "a", **more}
     contract = {"columns": {"a": "int64", "b": source.pop("b", "string")}}

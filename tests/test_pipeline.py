@@ -75,6 +75,7 @@ def test_the_result_line_is_one_json_object_after_everything_else(first: Finishe
     assert list(first.result)[-1] == "seconds"
 
 
+@pytest.mark.long
 @pytest.mark.s3
 def test_the_whole_pipeline_runs_with_its_state_in_a_bucket(s3_env: dict[str, str], tmp_path: Path) -> None:
     root = f"s3://{s3_env['RAYPIPE_TEST_BUCKET']}/pipeline"

@@ -131,6 +131,44 @@ def test_masked_values_are_read_again_from_the_source_that_still_has_them(files:
     assert files.replay(columns={**WIDER, "who": {"type": "string", "pii": True}}).rows.rows_out == 2
 
 
+def test_outliers_by_quantiles_stay_as_long_as_the_contract_asks_for_them(files: Files) -> None:
+    step = {"outliers": {"quantiles": [0.0, 0.5], "then": "quarantine"}}
+    files.settings = {"columns": {"a": "int64", "b": {"type": "float64", "clean": [step]}}}
+    files.write("1.csv", "a,b\n1,1\n2,2\n")
+    files.write("2.csv", "a,b\n3,3\n4,900\n")
+    files.ingest()
+    before = files.rows()
+    for _ in range(2):
+        assert files.replay().reused
+        assert (files.rows(), files.num_kept()) == (before, 4)
+    files.replay(columns={"a": "int64", "b": "float64"})
+    assert files.rows() == {1: 1, 2: 2, 3: 3, 4: 900}
+
+
+def test_a_row_that_was_cleaned_before_it_was_set_aside_is_not_cleaned_again(files: Files) -> None:
+    files.settings = {"columns": {"a": "int64", "b": {"type": "float64", "clean": [{"expression": "b * 10.0"}]}}}
+    files.settings = {**files.settings, "duplicates": "first"}
+    files.write("1.csv", "a,b\n1,1\n")
+    files.write("2.csv", "a,b\n1,2\n")
+    files.ingest()
+    files.write("1.csv", "a,b\n3,1\n", after=60)
+    files.ingest()
+    files.replay()
+    assert files.rows() == {1: 20, 3: 10}
+
+
+def test_a_column_that_was_not_read_then_is_not_null_now(files: Files) -> None:
+    files.settings = {"columns": COLUMNS}
+    files.write("1.csv", "a,b,c\n1,99,x\n2,2,y\n")
+    files.write("2.csv", "a,b,c\n3,3,z\n")
+    files.ingest()
+    done = files.replay(columns={**WIDER, "c": {"type": "string", "nullable": True}})
+    assert done.rows.to_dict() == {"in": 1, "out": 0, "set_aside": {"unreadable": 1}}
+    assert "without c, which the contract has now" in files.quarantine.newest(1)[0]["reason"]
+    files.ingest(columns={**WIDER, "c": {"type": "string", "nullable": True}})
+    assert files.rows() == {1: 99, 2: 2, 3: 3}
+
+
 def test_foreign_keys_are_looked_up_in_the_parents_of_today(tmp_path: Path, storage: Storage) -> None:
     specs = family(tmp_path)
     ingest_tables(specs, storage)

@@ -75,6 +75,7 @@ def read(path: Path | str, columns: Sequence[str] = ("a", "b"), **settings: Any)
         pytest.param("a.csv", b"a,b\n1,'x,\n'\n", {"quote": "'"}, {"b": ["x,\n"]}, id="another quote"),
         pytest.param("a.csv", b'a,b\n1,"x\n2,y\n', {"quote": None}, {"b": ['"x', "y"]}, id="no quotes"),
         pytest.param("a.csv", b'a,b\n1,"x\\"y"\n2,\\,\n', {"escape": "\\"}, {"b": ['x"y', ","]}, id="escape"),
+        pytest.param("a.csv", b'a,b\n1,"x\\\\"\n2,"z\nq"\n', {"escape": "\\"}, {"b": ["x\\", "z\nq"]}, id="an escaped escape"),
         pytest.param("a.csv", b"#1\na,b\n1,x\n# 2,3\n2,y\n#", COMMENTS, ROWS, id="comments"),
         pytest.param("a.csv", "a,b\nä,€\n".encode("cp1252"), {"encoding": "cp1252"}, {"a": ["ä"], "b": ["€"]}, id="cp1252"),
         pytest.param("a.csv", "a,b\nä,日\n".encode("utf-16"), {"encoding": "utf-16"}, {"a": ["ä"], "b": ["日"]}, id="UTF-16"),

@@ -86,7 +86,7 @@ def test_types_are_arrows_own_or_text(postgres: Database) -> None:
         "s": "ä",
         "d": date(2013, 1, 1),
         "t": NOON,
-        "l": ["a", None],
+        "l": '["a",null]',
         "u": "00000000-0000-0000-0000-000000000001",
         "j": '{"k": 1}',
         "e": "1 day",

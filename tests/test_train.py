@@ -163,8 +163,8 @@ def test_one_ray_worker_trains_the_same_bytes_as_the_driver(model, tmp_path, ray
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.long
 @pytest.mark.ray
-@pytest.mark.slow
 def test_two_workers_with_one_killed_go_on_and_end_with_the_model_of_the_driver(tmp_path, ray_cluster):
     settings = {"hidden_dims": (16, 8), "batch_size": 97, "max_epochs": 6, "learning_rate": 0.01, "dropout": 0.0}
     dying = DyingMlp(**settings, marker=str(tmp_path / "died"))
@@ -178,8 +178,8 @@ def test_two_workers_with_one_killed_go_on_and_end_with_the_model_of_the_driver(
         assert found == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.ray
-@pytest.mark.slow
 def test_two_workers_boost_one_model_on_their_shards(tmp_path, ray_cluster):
     trainer = Trainer(num_workers=2, num_threads=1)
     model = replace(XGBOOST, subsample=1.0)
@@ -235,9 +235,9 @@ def test_a_killed_training_goes_on_from_a_bucket(s3):
     assert all("/a/finished/" in found for found in storage.list_files(uri))
 
 
+@pytest.mark.long
 @pytest.mark.s3
 @pytest.mark.ray
-@pytest.mark.slow
 def test_a_ray_worker_keeps_its_state_and_its_result_in_a_bucket(s3):
     cluster.stop()
     Cluster(num_cpus=2, object_store_gib=0.3).start()  # its workers have the credentials in their environment

@@ -39,6 +39,7 @@ def raypipe(site: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProce
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=240)
 
 
+@pytest.mark.long
 def test_the_installed_command_trains_with_the_users_own_conf(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(MINE)

@@ -7,6 +7,7 @@ from raypipe.contract._contract import Contract
 from raypipe.contract._declared import declared_rules, strict
 from raypipe.contract._judge import Batch, Finding
 from raypipe.contract._keys import KeySet, any_null, key_hashes
+from raypipe.contract._outliers import steps_by_quantiles
 from raypipe.contract._proposal import TableProposal, propose
 from raypipe.contract._rules import ColumnType
 from raypipe.contract._schema import SchemaDiff, schema_diff
@@ -38,5 +39,6 @@ __all__ = [
     "key_hashes",
     "propose",
     "schema_diff",
+    "steps_by_quantiles",
     "strict",
 ]

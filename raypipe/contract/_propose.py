@@ -74,8 +74,11 @@ def propose_column(name: str, cells: pa.Array) -> Proposal:
     if len(values) and not values.null_count:
         draft.settings["nullable"] = False
     few = _describe(draft, values)
-    if _PERSONAL_NAME.search(name) and kind in ("string", "date"):
+    if _PERSONAL_NAME.search(name) and kind in ("string", "date", "int64"):
         draft.settings["pii"] = True
+        if kind == "int64":  # its bounds and the remark on them are values
+            draft.settings = {word: value for word, value in draft.settings.items() if word not in ("min", "max")}
+            draft.notes = [note for note in draft.notes if not note.startswith("found ")]
     if draft.settings.get("pii"):
         draft.notes.append("personal by its name or shape")
         draft.settings.pop("one_of", None)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from raypipe.contract import Contract
+from raypipe.contract import Contract, steps_by_quantiles
 from raypipe.core.fragments import Apart
 from raypipe.core.storage import Storage, arrow_filesystem, path_of
 from raypipe.ingest._asides import plain_rows, to_json
@@ -25,10 +25,14 @@ from raypipe.sources import ROW, Fragment
 from raypipe.tables import Found, Part, Quarantine, Stamp, rule_text, write_part
 
 NOT_READABLE = "unreadable"
-"""Rule of a row whose values were masked and whose source is not what it was."""
+"""Rule of a row that is not known whole: its values were masked and its source is not what it was, or the contract has
+columns that were not read then."""
 
-_LINE = "line"
+_LINE, _OUTLIERS = "line", "outliers"
 _INT64 = 2**63 - 1
+_Row = dict[str, Any]
+_Verdict = tuple[str, str, str]
+_Group = tuple[pa.Table, list[_Row], Contract]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,9 @@ class Again:
         assert recipe.stamp.version is not None  # a replay follows a version
         self._version = recipe.stamp.version
         self._recipe, self._open, self._places, self._storage = recipe, open_rows, places, storage
+        columns = recipe.contract.columns
+        self._needed = [name for name, column in columns.items() if not column.optional]
+        self._by_quantiles = {name for name, _ in steps_by_quantiles(columns)}
 
     def __call__(self, item: tuple[int, str]) -> Apart:
         """Look at the open rows of one file, which is the so manieth."""
@@ -90,39 +97,51 @@ class Again:
         found: list[Found | None] = []
         still: Counter[str] = Counter()
         for fragment in pc.unique(log.column("fragment")).to_pylist():
-            records = log.filter(pc.equal(log.column("fragment"), fragment))
-            records, payloads, lost = self._payloads(records, fragment)
-            found += [still_bad(record, NOT_READABLE, "", _LOST) for record in lost]
-            still.update({NOT_READABLE: len(lost)} if lost else {})
-            checked = self._recipe.contract.check(rows_of_payloads(payloads, self._recipe.contract), parents=parents)
-            bad = checked.bad.to_pylist()
-            still.update(rule_text(row["rule"], row["column"]) for row in bad)
-            before = records.take(checked.bad.column("row")).to_pylist()
-            found += [still_bad(b, row["rule"], row["column"], row["reason"]) for b, row in zip(before, bad, strict=True)]
-            if checked.good.num_rows:
-                good = records.take(pa.array(checked.good_rows_M))
-                name = f"{stem_of(self._version, index, fragment)}-replay-{_short(good)}.parquet"
-                parts.append((write_part(self._recipe.uri, name, checked.good), fragment))
-                held.append(Held.of(checked.good, self._recipe.contract, _no_rows(), records=good))
+            groups, lost = self._known(log.filter(pc.equal(log.column("fragment"), fragment)), fragment)
+            found += [still_bad(record, *verdict) for record, verdict in lost]
+            still.update(rule_text(rule, column) for _, (rule, column, _) in lost)
+            for records, payloads, contract in groups:
+                checked = contract.check(rows_of_payloads(payloads, contract), parents=parents)
+                bad = checked.bad.to_pylist()
+                still.update(rule_text(row["rule"], row["column"]) for row in bad)
+                before = records.take(checked.bad.column("row")).to_pylist()
+                found += [still_bad(b, row["rule"], row["column"], row["reason"]) for b, row in zip(before, bad, strict=True)]
+                if checked.good.num_rows:
+                    good = records.take(pa.array(checked.good_rows_M))
+                    name = f"{stem_of(self._version, index, fragment)}-replay-{_short(good)}.parquet"
+                    parts.append((write_part(self._recipe.uri, name, checked.good), fragment))
+                    held.append(Held.of(checked.good, self._recipe.contract, _no_rows(), records=good))
         new = [f for f in found if f is not None]
         written = _write(self._storage, self._recipe.stamp, f"again-{hashlib.sha256(file.encode()).hexdigest()[:16]}", new)
         return Apart(value=Retried(parts=tuple(parts), still_bad=dict(still), records=written), large=tuple(held))
 
-    def _payloads(self, records: pa.Table, fragment: str) -> tuple[pa.Table, list[dict[str, Any]], list[dict[str, Any]]]:
-        """Records whose row is known, the row of each, and the records whose row is not: it was masked, its source changed."""
-        masked_N = records.column("masked").to_numpy(zero_copy_only=False)
-        if not masked_N.any():
-            return records, [json.loads(payload) for payload in records.column("payload").to_pylist()], []
-        there = self._read(records.column("location").combine_chunks().field("row"), fragment)
-        rows, known, lost = [], [], []
+    def _known(self, records: pa.Table, fragment: str) -> tuple[list[_Group], list[tuple[_Row, _Verdict]]]:
+        """Records whose row can be checked, with the row of each and the contract for it: rows that were cleaned are not
+        cleaned twice; and the others, with the reason."""
+        masked_N, contract = records.column("masked").to_numpy(zero_copy_only=False), self._recipe.contract
+        there = self._read(records.column("location").combine_chunks().field("row"), fragment) if masked_N.any() else {}
+        rows: dict[bool, list[_Row]] = {False: [], True: []}
+        places: dict[bool, list[int]] = {False: [], True: []}
+        lost = []
         for i, record in enumerate(records.to_pylist()):
             row = there.get(record["location"]["row"]) if record["masked"] else json.loads(record["payload"])
-            if row is None:
-                lost.append(record)
-            else:
-                rows.append(row)
-                known.append(i)
-        return records.take(pa.array(known, pa.int64())), rows, lost
+            verdict = self._verdict(record, row)
+            if row is None or verdict is not None:
+                lost.append((record, verdict or (NOT_READABLE, "", _LOST)))
+                continue
+            is_clean = record["cleaned"] and not record["masked"]  # what was masked was read again, as it came
+            rows[is_clean].append(row)
+            places[is_clean].append(i)
+        contracts = {False: contract, True: contract.of_clean_rows}
+        return [(records.take(pa.array(places[c])), rows[c], contracts[c]) for c in (False, True) if rows[c]], lost
+
+    def _verdict(self, record: _Row, row: _Row | None) -> _Verdict | None:
+        """Why a row is not even checked, if so."""
+        # what is an outlier by quantiles is so among the rows that it came with, and these are not here
+        if record["rule"] == _OUTLIERS and record["cleaned"] and record["column"] in self._by_quantiles:
+            return _OUTLIERS, record["column"], record["reason"]
+        new = [] if row is None else [name for name in self._needed if name not in row]
+        return (NOT_READABLE, "", f"it was set aside without {', '.join(new)}, which the contract has now") if new else None
 
     def _read(self, numbers: pa.Array, fragment: str) -> dict[int, dict[str, Any]]:
         """The rows with these numbers from the source, if it still has the same content."""

@@ -28,6 +28,7 @@ class Asides:
         contract: What the rows must be.
         uri: The fragment.
         fragment: Start of its identity.
+        cleaned: Whether the rows were cleaned before they are set aside.
         counts: Rows set aside, by rule.
         example: One of them, for a message.
     """
@@ -36,6 +37,7 @@ class Asides:
     contract: Contract
     uri: str
     fragment: str
+    cleaned: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     example: str = ""
     _tables: list[pa.Table] = field(default_factory=list)
@@ -89,6 +91,7 @@ class Asides:
                 location={"uri": self.uri, "row": row},
                 payload=p,
                 masked=has_pii(self.contract),
+                cleaned=self.cleaned,
                 fragment=self.fragment,
             )
             for r, c, why, row, p in zip(rules, columns, reasons, rows, payloads, strict=True)

@@ -91,7 +91,7 @@ class _Capper:
         if not found.bad.num_rows and not found.cleaned:
             return Apart(value=_Result(part=piece.part, aside={}, broken={}, cleaned={}, records=None), large=())
         stem = f"{piece.part.path.removesuffix('.parquet')}-{self._short()}"
-        asides = Asides(stamp=self.recipe.stamp, contract=self.contract, uri=piece.uri, fragment=piece.fragment)
+        asides = Asides(stamp=self.recipe.stamp, contract=self.contract, uri=piece.uri, fragment=piece.fragment, cleaned=True)
         asides.broken_rules(rows.append_column(ROW, pa.array(held.row_N)), found.bad)
         records = asides.records(lambda _: None)
         quarantine = Quarantine(self.storage, self.recipe.stamp.table)

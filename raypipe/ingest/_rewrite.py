@@ -106,6 +106,7 @@ class Rewriter:
                     "location": self._place(piece, held, row, key),
                     "payload": payload,
                     "masked": has_pii(self.contract),
+                    "cleaned": True,
                     "fragment": piece.fragment,
                 }
                 found.append(Found(rule=rule, column=column, reason=reason, **more))
@@ -123,7 +124,7 @@ def still_bad(record: Mapping[str, Any], rule: str, column: str, reason: str) ->
     """What is new about a row of the quarantine that is bad again, if anything is."""
     if (record["status"], record["rule"], record["column"], record["reason"]) == ("still_bad", rule, column, reason):
         return None
-    kept = {name: record[name] for name in ("id", "location", "payload", "masked", "fragment")}
+    kept = {name: record[name] for name in ("id", "location", "payload", "masked", "cleaned", "fragment")}
     return Found(rule=rule, column=column, reason=reason, status="still_bad", **kept)
 
 

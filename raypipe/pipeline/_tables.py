@@ -191,7 +191,9 @@ def run_tables_vacuum(run: TablesVacuum, record: JobRecord) -> None:
 
 def _commit_row(commit: Commit) -> list[str]:
     facts = commit.to_dict()["facts"]
-    short = ", ".join(f"{name} {str(value)[:_SHORT]}" for name, value in facts.items() if name not in ("transaction", "schema_arrow"))
+    short = ", ".join(
+        f"{name} {str(value)[:_SHORT]}" for name, value in facts.items() if name not in ("transaction", "schema_arrow")
+    )
     what = f"{commit.operation} ({job})" if (job := commit.transaction.partition("-")[0]) else commit.operation
     files = f"+{commit.parts_added} -{commit.parts_removed}"
     rows = "-" if commit.num_rows is None else f"{commit.num_rows:,}"

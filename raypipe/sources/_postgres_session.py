@@ -13,19 +13,8 @@ from raypipe.sources._extra import missing_extra
 
 _DEFAULT_ENV = "PGPASSWORD"
 _AS_THEY_ARE = {"bool", "int2", "int4", "int8", "float4", "float8", "text", "varchar", "bpchar", "name", "bytea"}
-_AS_THEY_ARE |= {
-    "date",
-    "timestamp",
-    "timestamptz",
-    "_bool",
-    "_int2",
-    "_int4",
-    "_int8",
-    "_float4",
-    "_float8",
-    "_text",
-    "_varchar",
-}
+_AS_THEY_ARE |= {"date", "timestamp", "timestamptz"}
+_ARRAY = "_"  # how names of the types of arrays begin
 _COLUMNS = """
 select a.attname, t.typname, format_type(a.atttypid, a.atttypmod) from pg_attribute a join pg_type t on t.oid = a.atttypid
 where a.attrelid = {}::regclass and a.attnum > 0 and not a.attisdropped order by a.attnum
@@ -42,8 +31,10 @@ class Column:
 
     @property
     def selected(self) -> str:
-        """How it is selected: numeric, uuid, jsonb, enums, intervals and such as text."""
+        """How it is selected: arrays as JSON, as the driver makes one dimension of two; numeric, uuid and such as text."""
         name = name_of(self.name)
+        if self.kind.startswith(_ARRAY):
+            return f"to_json({name})::text as {name}"
         return name if self.kind in _AS_THEY_ARE else f"{name}::text as {name}"
 
 

@@ -120,7 +120,8 @@ class TextStream:
     def __init__(self, raw: Any, *, quote: str | None = None, escape: str | None = None) -> None:
         self._raw, self._head, self.closed, self.is_ascii = raw, b"", False, True
         self._quote = quote.encode() if quote else None
-        self._escaped = f"{escape}{quote}".encode() if quote and escape else None
+        self._escape, self._open_escape = (escape.encode() if quote and escape else b""), b""
+        self._pair = re.compile(re.escape(self._escape) + rb"[\x00-\xff]")
         self.num_quotes, self._num_ends, self._is_open = 0, 0, False
 
     @property
@@ -154,8 +155,10 @@ class TextStream:
         self.is_ascii = self.is_ascii and data.isascii()
         if self._quote:
             self.num_quotes += data.count(self._quote)
-        if self._escaped:
-            self.num_quotes -= data.count(self._escaped)
+        if self._quote and self._escape:
+            text = self._open_escape + data
+            self.num_quotes -= self._pair.findall(text).count(self._escape + self._quote)
+            self._open_escape = self._escape * ((len(text) - len(text.rstrip(self._escape))) % 2)
         return data
 
 

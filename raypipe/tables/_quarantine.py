@@ -55,6 +55,7 @@ SCHEMA = pa.schema(
         ("location", LOCATION),
         ("payload", pa.string()),
         ("masked", pa.bool_()),
+        ("cleaned", pa.bool_()),
         ("fragment", pa.string()),
         ("job", pa.string()),
         ("contract", pa.string()),
@@ -77,8 +78,9 @@ class Found:
         column: Column of the rule, "" for a rule of the row.
         reason: One line for a person.
         location: Fields of `LOCATION` that are known.
-        payload: The row as it came, JSON text.
+        payload: The row, JSON text.
         masked: Whether values in `payload` were hidden.
+        cleaned: Whether `payload` is the row as cleaning left it, since it was set aside after that; else it is as it came.
         fragment: Start of the identity of what was read.
         id: Of a record that is known already; else it is a function of table, location and payload.
         status: What happened to the row.
@@ -90,6 +92,7 @@ class Found:
     location: Mapping[str, Any]
     payload: str | None
     masked: bool = False
+    cleaned: bool = False
     fragment: str | None = ""
     id: str = ""
     status: Status = "quarantined"
