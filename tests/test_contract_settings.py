@@ -128,6 +128,10 @@ def test_a_column_that_cannot_mean_anything_is_refused_in_words(column: dict[str
 
 
 BAD_CONTRACTS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"columns": {"e": {"type": "string", "pii": True}, "d": {"type": "string", "clean": [{"expression": "lower(e)"}]}}},
+        "columns.d is made from e, which is personal; say pii: true",
+    ),
     ({"unique": [["a", "c"]]}, "unique column c is not among the columns"),
     ({"unique": [["a", "a"]]}, "unique names a column twice"),
     ({"key": ["v"]}, "key column v is a list"),

@@ -14,8 +14,9 @@ from raypipe.audit._report import CheckName, Measure
 from raypipe.audit._strength import Strength, by_order
 from raypipe.core.tensors import TargetKind
 
-_DECLARED = 2.0
-"""Above every bound: nothing that is measured needs to tell it."""
+_DECLARED_LATER = "is declared as known later than the prediction"
+_CERTAIN = -1.0
+"""Margin of what is declared and not measured: it is above every bound, also one of 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,7 @@ class KnownLater:
     def measure(self, state: dict[str, Nulls]) -> Sequence[Measure]:
         """For each column that has nulls: how well knowing where they are tells that the label is unknown, and its value."""
         told = [
-            Measure(check=self.name, column=name, value=_DECLARED, text="is declared as known later than the prediction")
-            for name in self.declared
+            Measure(check=self.name, column=name, value=1.0, margin=_CERTAIN, text=_DECLARED_LATER) for name in self.declared
         ]
         return [*told, *(measure for name, nulls in state.items() for measure in self._of_column(name, nulls))]
 

@@ -9,9 +9,10 @@ from raypipe.contract._judge import Batch, Finding
 from raypipe.contract._keys import KeySet, any_null, key_hashes
 from raypipe.contract._outliers import steps_by_quantiles
 from raypipe.contract._proposal import TableProposal, propose
+from raypipe.contract._reasons import masked
 from raypipe.contract._rules import ColumnType
 from raypipe.contract._schema import SchemaDiff, schema_diff
-from raypipe.contract._steps import OutlierBounds
+from raypipe.contract._steps import Computed, OutlierBounds
 from raypipe.contract._table_rules import Drift, Duplicates, ForeignKey, Freshness, Latest, RowBounds, RowRule
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Cleaned",
     "Column",
     "ColumnType",
+    "Computed",
     "Contract",
     "Drift",
     "Duplicates",
@@ -37,6 +39,7 @@ __all__ = [
     "any_null",
     "declared_rules",
     "key_hashes",
+    "masked",
     "propose",
     "schema_diff",
     "steps_by_quantiles",

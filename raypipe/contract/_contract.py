@@ -18,9 +18,9 @@ from raypipe.contract._keys import KeySet
 from raypipe.contract._outliers import bounds_of, steps_by_quantiles, within
 from raypipe.contract._problems import problems_of
 from raypipe.contract._reader import RecordReader
+from raypipe.contract._reasons import masked
 from raypipe.contract._records import RecordColumn, Refused
 from raypipe.contract._rows import Condition, OverRow
-from raypipe.contract._rules import HIDDEN
 from raypipe.contract._steps import Computed, OutlierBounds
 from raypipe.contract._table_rules import (
     Drift,
@@ -201,8 +201,7 @@ class Contract:
 
     def masked(self, record: Mapping[str, object]) -> dict[str, object]:
         """The record with ``***`` in place of personal values that are there."""
-        personal = {name for name, column in self.columns.items() if column.pii}
-        return {name: HIDDEN if name in personal and value is not None else value for name, value in record.items()}
+        return masked(record, {name for name, column in self.columns.items() if column.pii})
 
     def select(self, names: Iterable[str]) -> "Contract":
         """The same rules for some columns, in the given order: each rule whose columns are all kept, the key among them.

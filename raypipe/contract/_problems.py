@@ -54,6 +54,7 @@ def problems_of(contract: Declared) -> Iterator[str]:
     yield from _of_names(contract)
     yield from _of_keys(contract)
     yield from _of_expressions(contract)
+    yield from _of_personal(contract)
     yield from _of_tables(contract)
 
 
@@ -97,6 +98,19 @@ def _of_expressions(contract: Declared) -> Iterator[str]:
             yield f"{name} is the name of a rule and of a foreign key; counts would be mixed"
 
 
+def _of_personal(contract: Declared) -> Iterator[str]:
+    personal = {name for name, column in contract.columns.items() if column.pii}
+    freshness = contract.freshness
+    if freshness and freshness.column in personal:
+        yield f"freshness.column {freshness.column} is personal, and its newest value would be shown"
+    for name in (name for name in contract.distribution if name in personal):
+        yield f"distribution.{name}: the column is personal, and its profile would be kept with each version"
+    for name, column in contract.columns.items():
+        read = {source for step in column.clean if isinstance(step, Computed) for source in step.columns}
+        for source in sorted(read & personal - {name}) if not column.pii else ():
+            yield f"columns.{name} is made from {source}, which is personal; say pii: true for it, too"
+
+
 def _of_tables(contract: Declared) -> Iterator[str]:
     kinds = {name: column.type for name, column in contract.columns.items()}
     freshness, duplicates = contract.freshness, contract.duplicates
@@ -104,12 +118,7 @@ def _of_tables(contract: Declared) -> Iterator[str]:
         yield f"freshness.column {freshness.column} is {kind}, not a timestamp or a date"
     if isinstance(duplicates, Latest) and (kind := kinds.get(duplicates.latest)) not in (*_NUMBERS, *_TIMES):
         yield f"duplicates.latest {duplicates.latest} is {kind}, which has no order in time"
-    personal = {name for name, column in contract.columns.items() if column.pii}
-    if freshness and freshness.column in personal:
-        yield f"freshness.column {freshness.column} is personal, and its newest value would be shown"
     for name, drift in contract.distribution.items():
-        if name in personal:
-            yield f"distribution.{name}: the column is personal, and its profile would be kept with each version"
         has_psi, has_mean = drift_kinds(kinds.get(name, ""))
         if drift.max_psi is not None and not has_psi:
             yield f"distribution.{name}: max_psi is not for {kinds.get(name)}, which moves with the table's age"

@@ -1,10 +1,15 @@
 """Why a cell or a row is refused: what was found and what was expected, in one short line. Personal values are masked."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
 
 from raypipe.contract._column import Column
 from raypipe.contract._rules import HIDDEN, Rule, listed, not_of_type, shown
+
+
+def masked(record: Mapping[str, object], personal: Collection[str]) -> dict[str, object]:
+    """The record with ``***`` in place of personal values that are there."""
+    return {name: HIDDEN if name in personal and value is not None else value for name, value in record.items()}
 
 
 def explain(rule: Rule, column: Column, cell: object, *, naive: bool = False) -> str:

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Discriminator, Field, FiniteFloat, Tag, mo
 
 from raypipe.contract._rules import Scalar
 from raypipe.core.config import config
+from raypipe.expressions import compile_expression
 
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 Then = Literal["cap", "null", "quarantine"]
@@ -88,6 +89,11 @@ class Computed:
     """
 
     expression: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What it reads."""
+        return compile_expression(self.expression).columns
 
 
 _STEPS = ("trim", "unicode", "null_if", "outliers", "expression")

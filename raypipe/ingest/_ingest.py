@@ -34,8 +34,8 @@ def ingest_tables(specs: Mapping[str, TableSpec], storage: Storage) -> dict[str,
     """Bring every table up to its source; one whose source has nothing new is left alone.
 
     Raises:
-        SourceError, SchemaMismatch, ContractViolation, DuplicateKeys: and no table gets a new version. What the rows broke is
-            in the quarantine.
+        SourceError, SchemaMismatch, ContractViolation, DuplicateKeys: and no table gets a new version. What the rows of a
+            ContractViolation broke is in the quarantine.
         StorageError: when another writer changed a table at the same time; tables that it names parents of may be new.
     """
     tables, at = Tables(storage), now()

@@ -38,7 +38,7 @@ def available_columns(task: Task, tables: Mapping[str, Declared]) -> dict[str, A
         for column in view.columns:
             declared = tables[view.table].contract.columns[column]
             known = "before" if view.event_time else declared.known
-            found = Column(type=declared.type, nullable=True, known=known)
+            found = Column(type=declared.type, nullable=True, known=known, pii=declared.pii)
             out[view_column(name, column)] = Available(source=f"view:{name}", table=view.table, column=found)
     return out
 

@@ -4,12 +4,12 @@ It resolves which raw columns of which tables the task needs, where each feature
 that uses what is known only later, or what the label is made of.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from raypipe.contract import Column, Contract
+from raypipe.contract import Column, Computed, Contract
 from raypipe.core.errors import ConfigError
 from raypipe.expressions import compile_expression
 from raypipe.features import FeatureSet
@@ -41,6 +41,7 @@ class Plan:
         inputs: The contract of the feature inputs, as a request or a joined row carries them.
         sources: Input column -> ``request`` or ``view:NAME``.
         reads: Table -> the columns that are read of it, as declared.
+        personal: Columns of events and views with personal data.
     """
 
     task: Task
@@ -54,6 +55,7 @@ class Plan:
     inputs: Contract
     sources: Mapping[str, str]
     reads: Mapping[str, pa.Schema]
+    personal: tuple[str, ...] = ()
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -115,6 +117,7 @@ def make_plan(
     labelled = {*raw, *comparable, *raw_columns(task.derive, used)}
     event_columns = tuple(name for name in events.columns if name in labelled)
     inputs = {name: available[name] for name in features.input_columns}
+    _refuse([*_unreadable(task, {name: found.column for name, found in inputs.items()})])
     known = [*comparable, *_view_columns(task)]
     later = sorted({*slices, *split.columns, *features.input_columns} - {*events.key, *known})
     return Plan(
@@ -129,7 +132,17 @@ def make_plan(
         inputs=Contract(columns={name: _as_input(name, found.column, events) for name, found in inputs.items()}),
         sources={name: found.source for name, found in inputs.items()},
         reads=_reads(task, tables, event_columns),
+        personal=tuple(name for name, found in available.items() if found.column.pii),
     )
+
+
+def _unreadable(task: Task, inputs: Mapping[str, Column]) -> Iterator[str]:
+    """Inputs that a request could not be cleaned for, as it lacks what their cleaning reads."""
+    for name, column in inputs.items():
+        for read in (read for step in column.clean if isinstance(step, Computed) for read in step.columns):
+            if read not in inputs:
+                where = f"data.tables.{task.events}.contract.columns.{name}"
+                yield f"{where}: a feature reads it, and it is cleaned by an expression over {read}, which no feature reads"
 
 
 def _as_input(name: str, column: Column, events: Contract) -> Column:

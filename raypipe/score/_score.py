@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import model_validator
 
 from raypipe.bundle import Bundle
-from raypipe.contract import Checked
+from raypipe.contract import Checked, masked
 from raypipe.core.config import VersionName, config, to_settings
 from raypipe.core.digest import digest_json, row_texts
 from raypipe.core.errors import ConfigError
@@ -231,8 +231,7 @@ class _ScorePart:
         return bundle.inputs.of_clean_rows.check(rows.select(list(bundle.input_columns)))
 
     def _records(self, rows: pa.Table, bad: Sequence[Mapping[str, Any]]) -> pa.Table:
-        contract = loaded(self.model.bundle_uri, self.model.digest).inputs
-        masked = any(column.pii for column in contract.columns.values())
+        contract, personal = loaded(self.model.bundle_uri, self.model.digest).inputs, set(self.plan.personal)
         stamp = Stamp(
             table=self.model.name,
             stage="score",
@@ -242,7 +241,7 @@ class _ScorePart:
             version=None,
             at=now(),
         )
-        broken = rows.take(pa.array([row["row"] for row in bad])).to_pylist()
+        broken = [masked(row, personal) for row in rows.take(pa.array([row["row"] for row in bad])).to_pylist()]
         return stamp.records(
             [
                 Found(
@@ -250,8 +249,8 @@ class _ScorePart:
                     column=found["column"],
                     reason=found["reason"],
                     location={"table": self.events, "key": _json({name: row[name] for name in self.plan.key})},
-                    payload=_json(contract.masked(row)),
-                    masked=masked,
+                    payload=_json(row),
+                    masked=bool(personal & row.keys()),
                 )
                 for found, row in zip(bad, broken, strict=True)
             ]
