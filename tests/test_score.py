@@ -271,6 +271,9 @@ def test_rows_that_break_the_contract_of_the_bundle_are_set_aside_with_their_rea
         ("score", "null", "amount"),
     }
     assert any("'west' is not one of north, south, east" in row["reason"] for row in kept_aside)
+    other = Storage(root=f"{storage.root}3")
+    hidden = made.score(other, model=model, plan=replace(made.plan, personal=made.plan.kept))  # keys that are masked are alike
+    assert Quarantine(other, "m", "predictions").counts() == {"open": hidden.rows.set_aside}
     answers = dict(frame(made.score(Storage(root=f"{storage.root}2"))).select("id", "score").iter_rows())
     assert all(answers[i] == pytest.approx(score) for i, score in frame(scored).select("id", "score").iter_rows())
 

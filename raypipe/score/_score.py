@@ -205,7 +205,7 @@ class _ScorePart:
         bad = checked.bad.to_pylist()
         aside = Counter(rule_text(row["rule"], row["column"]) for row in bad)
         aside.update({OUTSIDE: joined.num_rows - inside.num_rows} if inside.num_rows < joined.num_rows else {})
-        written = self.quarantine.write(records, self._records(inside, bad)) if bad else None
+        written = self.quarantine.write(records, self._records(inside, bad, path)) if bad else None
         predictions = self._predict(inside.take(pa.array(checked.good_rows_M)), checked.good)
         rows = RowCounts(events.num_rows, predictions.num_rows, dict(sorted(aside.items())))
         metadata = {_COUNTS: json.dumps(rows.to_dict()).encode()}
@@ -230,7 +230,7 @@ class _ScorePart:
             )
         return bundle.inputs.of_clean_rows.check(rows.select(list(bundle.input_columns)))
 
-    def _records(self, rows: pa.Table, bad: Sequence[Mapping[str, Any]]) -> pa.Table:
+    def _records(self, rows: pa.Table, bad: Sequence[Mapping[str, Any]], path: str) -> pa.Table:
         contract, personal = loaded(self.model.bundle_uri, self.model.digest).inputs, set(self.plan.personal)
         stamp = Stamp(
             table=self.model.name,
@@ -242,17 +242,20 @@ class _ScorePart:
             at=now(),
         )
         broken = [masked(row, personal) for row in rows.take(pa.array([row["row"] for row in bad])).to_pylist()]
+        keys = [_json({name: row[name] for name in self.plan.key}) for row in broken]
+        if personal & {*self.plan.key}:  # masked keys are alike, and rows are told apart by their places
+            keys = [f"{key}, row {found['row']} for {path}" for key, found in zip(keys, bad, strict=True)]
         return stamp.records(
             [
                 Found(
                     rule=found["rule"],
                     column=found["column"],
                     reason=found["reason"],
-                    location={"table": self.events, "key": _json({name: row[name] for name in self.plan.key})},
+                    location={"table": self.events, "key": key},
                     payload=_json(row),
                     masked=bool(personal & row.keys()),
                 )
-                for found, row in zip(bad, broken, strict=True)
+                for found, row, key in zip(bad, broken, keys, strict=True)
             ]
         )
 
