@@ -107,7 +107,7 @@ def test_stored_features_of_another_format_or_with_a_function_that_is_not_allowe
         assert message == f"model bundle features: format {number} is {said}"
     with pytest.raises(ConfigError) as caught:
         FittedFeatures.from_files(files)
-    said = "own_features:num_items is not allowed (allowed: raypipe.); add its package to core.allowed_targets"
+    said = "own_features:num_items is not allowed (allowed: none); add its package to core.allowed_targets"
     assert all(said in problem for problem in caught.value.problems)
     assert FittedFeatures.from_files(files, allowed=[OWN]).modules == (OWN,)
 

@@ -149,7 +149,7 @@ def test_what_cannot_work_on_any_table_is_refused_when_it_is_written(derive: Any
         (
             {},
             {"a": own_function("x") | {"function": "os.path:join"}},
-            "features.a.function: os.path:join is not allowed (allowed: raypipe., own_",
+            "features.a.function: os.path:join is not allowed (allowed: own_",
         ),
         (
             {},
