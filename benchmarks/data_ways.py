@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.data_orders import CONTRACT, NUM_FILES, TYPES, write_orders
+from raypipe.core.cluster import stop
 
 
 class Way(Protocol):
@@ -124,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     way.start()
     timed(way, warm)
     seconds, counts = timed(way, folder)
+    stop()  # Ray's own lines come before ours
     print(json.dumps({"seconds": seconds, **counts}))
 
 
