@@ -1,7 +1,9 @@
 """Quarantine: a log beside each table; a record counts once its transaction is in the table, and never twice."""
 
+import json
+import math
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -10,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from raypipe.core.storage import Storage
-from raypipe.tables import Found, Quarantine, Stamp, Tables, rule_text, write_part
+from raypipe.tables import Found, Quarantine, Stamp, Tables, payload_text, rule_text, write_part
 from raypipe.tables._quarantine import SCHEMA
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -194,3 +196,15 @@ def test_other_readers_read_the_log(quarantine: Quarantine, commit_table: Callab
 )
 def test_how_rules_are_counted(rule: str, column: str, text: str) -> None:
     assert rule_text(rule, column) == text
+
+
+def test_a_payload_is_json_that_any_reader_takes() -> None:
+    row = {"a": math.nan, "b": [1.5, -math.inf], "c": date(2013, 1, 1), "d": "é", "e": None}
+    text = payload_text(row)
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "a": "NaN",
+        "b": [1.5, "-Infinity"],
+        "c": "2013-01-01",
+        "d": "é",
+        "e": None,
+    }

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from raypipe.contract._rules import EXACT_INTEGERS, INT64_MAX, INT64_MIN, ColumnType
-from raypipe.core.kinds import ARROW
+from raypipe.core.kinds import ARROW, cast_each
 
 
 def is_list(found: pa.DataType) -> bool:
@@ -24,7 +24,7 @@ def lists_of(cells: pa.Array, kind: ColumnType) -> pa.Array:
     to = ARROW[kind]
     if pt.is_fixed_size_list(cells.type):
         cells = cells.cast(pa.list_(cells.type.value_type))
-    cast = _cast_lists(cells, to)
+    cast = cast_each(cells, to)
     elements = cast.values if isinstance(cast, pa.ListArray) else cast.flatten()
     good = pc.is_finite(elements) if kind == "vector" else elements.is_valid()
     if pc.all(pc.fill_null(good, fill_value=False)).as_py() is not False:
@@ -57,19 +57,6 @@ def list_reader(kind: ColumnType) -> Callable[[object], object]:
         return [element(value) for value in cell]
 
     return read
-
-
-def _cast_lists(cells: pa.Array, to: pa.DataType) -> pa.Array:
-    """As `to`, null where a list does not cast; halves are tried apart."""
-    if cells.type == to:
-        return cells
-    try:
-        return pc.cast(cells, to)
-    except pa.ArrowInvalid:
-        if len(cells) == 1:
-            return pa.nulls(1, to)
-        middle = len(cells) // 2
-        return pa.concat_arrays([_cast_lists(cells[:middle], to), _cast_lists(cells[middle:], to)])
 
 
 def _text(value: object) -> object:

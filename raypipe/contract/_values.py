@@ -24,7 +24,7 @@ from raypipe.contract._rules import (
     TEXT_GRAMMAR,
     ColumnType,
 )
-from raypipe.core.kinds import ARROW, LISTS
+from raypipe.core.kinds import ARROW, LISTS, cast_each
 
 _SHORTEST_INSTANT = len("2013-01-01T10:00Z")
 _T, _COLON, _ZULU, _ZERO = 10, ord(":"), ord("Z"), ord("0")
@@ -39,7 +39,7 @@ def values_of(cells: pa.Array, kind: ColumnType) -> pa.Array:
     """
     if is_text(cells.type):
         if kind == "string":
-            return cells if cells.type == pa.string() else _cast_each(cells, pa.string())
+            return cells if cells.type == pa.string() else cast_each(cells, pa.string())
         return lists_in(cells, kind) if kind in LISTS else in_range(_parsed(plain(cells), kind))
     if pt.is_decimal(cells.type) and kind == "float64":  # the nearest, as of the same number in text
         return in_range(_parsed(cells.cast(pa.string()), kind))
@@ -47,7 +47,7 @@ def values_of(cells: pa.Array, kind: ColumnType) -> pa.Array:
         return pa.nulls(len(cells), ARROW[kind])
     if kind in LISTS and not pt.is_null(cells.type):
         return lists_of(cells, kind)
-    return in_range(_cast_each(cells, ARROW[kind]))
+    return in_range(cast_each(cells, ARROW[kind]))
 
 
 def plain(cells: pa.Array) -> pa.Array:
@@ -97,7 +97,7 @@ def _parsed(texts: pa.Array, kind: ColumnType) -> pa.Array:
         except pa.ArrowInvalid:
             pass  # some cell is no value: find out which
     fits = pc.match_substring_regex(texts, rf"^(?:{TEXT_GRAMMAR[kind]})$")
-    return _cast_each(pc.if_else(fits, texts, pa.scalar(None, texts.type)), to)
+    return cast_each(pc.if_else(fits, texts, pa.scalar(None, texts.type)), to)
 
 
 def _is_int_grammar(texts: pa.Array) -> bool:
@@ -181,19 +181,6 @@ def _convertible(found: pa.DataType, kind: ColumnType) -> bool:
             "vector": is_list(found) and (numbers or pt.is_null(inner)),
         }[kind]
     )
-
-
-def _cast_each(cells: pa.Array, to: pa.DataType) -> pa.Array:
-    """Cast exactly; a cell that does not cast becomes null. Halves are tried apart, so bad cells cost and good ones do not."""
-    if cells.type == to:
-        return cells
-    try:
-        return pc.cast(cells, to)
-    except pa.ArrowInvalid:
-        if len(cells) == 1:
-            return pa.nulls(1, to)
-        middle = len(cells) // 2
-        return pa.concat_arrays([_cast_each(cells[:middle], to), _cast_each(cells[middle:], to)])
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:

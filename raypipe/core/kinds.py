@@ -76,6 +76,19 @@ def python_values(cells: pa.Array | pa.ChunkedArray) -> list[Any]:
     return found
 
 
+def cast_each(cells: pa.Array, to: pa.DataType) -> pa.Array:
+    """Cast exactly; a cell that does not cast becomes null. Halves are tried apart, so bad cells cost and good ones do not."""
+    if cells.type == to:
+        return cells
+    try:
+        return pc.cast(cells, to)
+    except pa.ArrowInvalid:
+        if len(cells) == 1:
+            return pa.nulls(1, to)
+        middle = len(cells) // 2
+        return pa.concat_arrays([cast_each(cells[:middle], to), cast_each(cells[middle:], to)])
+
+
 def _is_text(found: pa.DataType) -> bool:
     return bool(pt.is_string(found) or pt.is_large_string(found) or pt.is_string_view(found))
 

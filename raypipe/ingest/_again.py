@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from raypipe.contract import Contract, steps_by_quantiles
 from raypipe.core.fragments import Apart
 from raypipe.core.storage import Storage, arrow_filesystem, path_of
-from raypipe.ingest._asides import plain_rows, to_json
+from raypipe.ingest._asides import plain_rows
 from raypipe.ingest._chunks import Held, Piece
 from raypipe.ingest._plan import stem_of
 from raypipe.ingest._read import Recipe, records_name
 from raypipe.ingest._rewrite import still_bad
 from raypipe.sources import ROW, Fragment
-from raypipe.tables import Found, Part, Quarantine, Stamp, rule_text, write_part
+from raypipe.tables import Found, Part, Quarantine, Stamp, payload_text, rule_text, write_part
 
 NOT_READABLE = "unreadable"
 """Rule of a row that is not known whole: its values were masked and its source is not what it was, or the contract has
@@ -153,7 +153,7 @@ class Again:
             for table in reading.tables(columns):
                 chosen = table.filter(pc.is_in(table.column(ROW), value_set=numbers))
                 out |= {row[ROW]: {name: row[name] for name in columns} for row in plain_rows(chosen)}
-        return {number: json.loads(to_json(row)) for number, row in out.items()}
+        return {number: json.loads(payload_text(row)) for number, row in out.items()}
 
 
 _LOST = "its values are masked here, and its source is not what it was"

@@ -1,10 +1,8 @@
 """Rows to set aside, on a worker: broken lines and rows that break the contract, as quarantine records with their place."""
 
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +11,7 @@ import pyarrow.compute as pc
 from raypipe.contract import Contract
 from raypipe.core.kinds import python_values
 from raypipe.sources import BROKEN, ROW
-from raypipe.tables import Found, Stamp, rule_text
+from raypipe.tables import Found, Stamp, payload_text, rule_text
 
 _EXAMPLE_LENGTH = 200
 _HIDDEN = "***"
@@ -107,19 +105,10 @@ def has_pii(contract: Contract) -> bool:
 def payloads_of(rows: pa.Table, contract: Contract) -> list[str]:
     """The rows as JSON texts, personal values masked. Times are ISO 8601, other values that JSON lacks are texts."""
     masks = has_pii(contract)
-    return [to_json(contract.masked(row) if masks else row) for row in plain_rows(rows)]
+    return [payload_text(contract.masked(row) if masks else row) for row in plain_rows(rows)]
 
 
 def plain_rows(rows: pa.Table) -> list[dict[str, Any]]:
     """The rows as Python values, times as text."""
     names, columns = rows.column_names, [python_values(column) for column in rows.columns]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def to_json(row: Mapping[str, Any]) -> str:
-    """One row as JSON text."""
-    return json.dumps(row, default=_plain, ensure_ascii=False)
-
-
-def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, (date, datetime)) else str(value)

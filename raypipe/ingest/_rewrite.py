@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from raypipe.contract import Contract, Duplicates, Latest
 from raypipe.core.fragments import Apart
 from raypipe.core.storage import Storage, arrow_filesystem, join, path_of
-from raypipe.ingest._asides import has_pii, payloads_of, to_json
+from raypipe.ingest._asides import has_pii, payloads_of
 from raypipe.ingest._chunks import Held, Piece
 from raypipe.ingest._read import Recipe, records_name
 from raypipe.ingest._repeats import Lost, lost_rows, rows_of
-from raypipe.tables import Found, Part, Quarantine, rule_text, write_part
+from raypipe.tables import Found, Part, Quarantine, payload_text, rule_text, write_part
 
 DUPLICATE, REPLACED = "duplicate", "replaced"
 """Rules of rows that lost: one that came, and one of the table to which a newer one was preferred."""
@@ -135,7 +135,7 @@ def renamed(path: str, by_set: _BySet) -> str:
     """
     gone = {",".join(columns): rows.tolist() for columns, rows in by_set.items()}
     stem = "-".join(path.removesuffix(".parquet").split("-")[:_STEM_WORDS])
-    return f"{stem}-{hashlib.sha256(to_json({'of': path, 'gone': gone}).encode()).hexdigest()[:16]}"
+    return f"{stem}-{hashlib.sha256(payload_text({'of': path, 'gone': gone}).encode()).hexdigest()[:16]}"
 
 
 def _whole_rows(uri: str, schema: pa.Schema) -> pa.Table:

@@ -31,7 +31,7 @@ from raypipe.core.storage import Storage, arrow_filesystem, exists, join, path_o
 from raypipe.joins import Joins
 from raypipe.prepare import JOINED_AT, Plan, enrich, placed_views
 from raypipe.score._loaded import loaded
-from raypipe.tables import Found, Part, Quarantine, Stamp, TableRef, Tables, now, part_of, rule_text, write_part
+from raypipe.tables import Found, Part, Quarantine, Stamp, TableRef, Tables, now, part_of, payload_text, rule_text, write_part
 
 _COUNTS = b"raypipe.rows"
 _NAMESPACE = uuid.UUID("6f0b6f5e-7a0c-5c55-9d6f-5c2c0f3a9e11")
@@ -242,7 +242,7 @@ class _ScorePart:
             at=now(),
         )
         broken = [masked(row, personal) for row in rows.take(pa.array([row["row"] for row in bad])).to_pylist()]
-        keys = [_json({name: row[name] for name in self.plan.key}) for row in broken]
+        keys = [payload_text({name: row[name] for name in self.plan.key}) for row in broken]
         if personal & {*self.plan.key}:  # masked keys are alike, and rows are told apart by their places
             keys = [f"{key}, row {found['row']} for {path}" for key, found in zip(keys, bad, strict=True)]
         return stamp.records(
@@ -252,7 +252,7 @@ class _ScorePart:
                     column=found["column"],
                     reason=found["reason"],
                     location={"table": self.events, "key": key},
-                    payload=_json(row),
+                    payload=payload_text(row),
                     masked=bool(personal & row.keys()),
                 )
                 for found, row, key in zip(bad, broken, keys, strict=True)
@@ -282,10 +282,6 @@ class _ScorePart:
 def prediction_ids(digest: str, keys: pa.Table) -> list[str]:
     """Ids of the predictions by the bundle with `digest` of rows with `keys`: the same row scored again keeps its id."""
     return [str(uuid.uuid5(_NAMESPACE, f"{digest}|{text}")) for text in row_texts(keys, keys.column_names)]
-
-
-def _json(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, default=str, ensure_ascii=False)
 
 
 def _stem(transaction: str) -> str:

@@ -6,7 +6,7 @@ from raypipe.tables._diff import ColumnFacts, SchemaChange, TableDiff, column_fa
 from raypipe.tables._history import Commit
 from raypipe.tables._part import Part, part_of, read_part, write_part
 from raypipe.tables._partitions import Scattered, num_partitions, scatter, scratch
-from raypipe.tables._quarantine import Found, Quarantine, Stamp, now, rule_text
+from raypipe.tables._quarantine import Found, Quarantine, Stamp, now, payload_text, rule_text
 from raypipe.tables._selector import Selector
 from raypipe.tables._store import TableRef, Tables
 from raypipe.tables._vacuum import Vacuumed
@@ -34,6 +34,7 @@ __all__ = [
     "now",
     "num_partitions",
     "part_of",
+    "payload_text",
     "read_part",
     "rule_text",
     "scatter",

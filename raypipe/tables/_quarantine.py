@@ -15,9 +15,10 @@ withdrawn     its file or table was read anew: earlier records of `fragment`, or
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 import polars as pl
@@ -260,3 +261,23 @@ def _read(uri: str, columns: Sequence[str] | None) -> pa.Table:
 def now() -> datetime:
     """The present in UTC, of which a record's `at` is made."""
     return datetime.now(UTC)
+
+
+def payload_text(row: Mapping[str, Any]) -> str:
+    """A row as JSON: times as ISO 8601; NaN, infinities and other values that JSON lacks as text, such as ``"NaN"``."""
+    try:
+        return json.dumps(row, default=_plain, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_sayable(row), default=_plain, ensure_ascii=False)
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, (date, datetime)) else str(value)
+
+
+def _sayable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _sayable(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_sayable(inner) for inner in value]
+    return json.dumps(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,10 +1,8 @@
 """One piece of a transform on a worker: read, run, check, write."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -12,7 +10,7 @@ import pyarrow.compute as pc
 
 from raypipe.contract import Checked, Contract
 from raypipe.core.storage import Storage
-from raypipe.tables import Found, Part, Quarantine, Scattered, Stamp, read_part, rule_text, write_part
+from raypipe.tables import Found, Part, Quarantine, Scattered, Stamp, payload_text, read_part, rule_text, write_part
 from raypipe.transforms._transform import Transform
 
 BATCH_ROWS = 131_072
@@ -158,8 +156,8 @@ class _Making:
             uri, where = f"{table}/{self._work.stem}/{self._piece.index}", start + bad["row"]
             location = {"uri": uri, "row": where, "table": table, "key": _key(contract, shown)}
             kind = {name: bad[name] for name in ("rule", "column", "reason")}
-            found.append(Found(**kind, location=location, payload=_json(shown), masked=personal))
-            self._example = self._example or f"{_json(shown)}: {bad['reason']}"[:_EXAMPLE_LENGTH]
+            found.append(Found(**kind, location=location, payload=payload_text(shown), masked=personal))
+            self._example = self._example or f"{payload_text(shown)}: {bad['reason']}"[:_EXAMPLE_LENGTH]
         self._aside.update(rule_text(one.rule, one.column) for one in found)
         self._records.append(self._work.stamp.records(found))
 
@@ -186,12 +184,4 @@ class _Making:
 
 
 def _key(contract: Contract, row: Mapping[str, Any]) -> str | None:
-    return _json({name: row.get(name) for name in contract.key}) if contract.key else None
-
-
-def _json(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, default=_plain, ensure_ascii=False)
-
-
-def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, (date, datetime)) else str(value)
+    return payload_text({name: row.get(name) for name in contract.key}) if contract.key else None
