@@ -147,6 +147,7 @@ def test_a_feature_known_only_later_stops_the_run_by_name(settings: tuple[str, .
         assert word in refused["error"]["message"]
 
 
+@pytest.mark.long
 def test_without_the_guard_the_same_feature_looks_far_too_good(settings: tuple[str, ...], ingested: Mapping[str, Any]) -> None:
     leaky = (*settings, LEAK, "task.leak_guard=false", "name=leaky")
     code, refused = run("train", *leaky)

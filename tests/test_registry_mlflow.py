@@ -138,7 +138,7 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError(log.read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_server_takes_runs_and_versions_and_serves_the_model_to_mlflow(server, bundles, tmp_path) -> None:
     tracking, storage = Tracking(uri=server), Storage(root=str(tmp_path / "root"))
     with start_run(tracking, storage, name="train", settings={"seed": 0}) as tracker:

@@ -147,7 +147,7 @@ def test_wrong_settings_of_a_trainer_are_refused_by_name(settings, words):
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [MODELS[0], pytest.param(MLP, id="mlp", marks=pytest.mark.long)])
 def test_one_ray_worker_trains_the_same_bytes_as_the_driver(model, tmp_path, ray_cluster):
     steps, before = [], signal.getsignal(signal.SIGINT)
     trainer = Trainer(num_workers=1, num_threads=1)
