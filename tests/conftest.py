@@ -15,7 +15,7 @@ from raypipe.core.cluster import Cluster
 from raypipe.core.storage import Storage
 from raypipe.prepare import Prepared
 
-hypothesis.settings.register_profile("raypipe", deadline=None, max_examples=60)  # for machines of different speed
+hypothesis.settings.register_profile("raypipe", deadline=None)  # machines of different speed run these tests
 hypothesis.settings.load_profile("raypipe")
 
 

@@ -11,17 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-ARROW_TYPES: Mapping[str, pa.DataType] = MappingProxyType(
-    {
-        "bool": pa.bool_(),
-        "int64": pa.int64(),
-        "float64": pa.float64(),
-        "string": pa.string(),
-        "date": pa.date32(),
-        "timestamp": pa.timestamp("us", "UTC"),
-        "duration": pa.duration("us"),
-    }
-)
+from raypipe.core.kinds import ARROW, LISTS
+
+ARROW_TYPES: Mapping[str, pa.DataType] = MappingProxyType({kind: ARROW[kind] for kind in ARROW if kind not in LISTS})
 KINDS = tuple(ARROW_TYPES)
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 DAY_US = 86_400_000_000
