@@ -1,14 +1,21 @@
 """What to learn: models that train on named tensors, and fitted models that answer without pickle."""
 
+from raypipe.models._course import Course
 from raypipe.models._load import import_path, load_model
 from raypipe.models._metrics import roc_auc
 from raypipe.models._mlp import Mlp
 from raypipe.models._mlp_fitted import FittedMlp
-from raypipe.models._protocols import Checkpoint, FittedModel, Framework, Loop, Model
+from raypipe.models._objective import Objective
+from raypipe.models._protocols import Checkpoint, Explained, FittedModel, Framework, Loop, Model, ReadsFiles, Stepped
+from raypipe.models._recipe import DESCENT, STOPPING, Recipe, Schedule
 from raypipe.models._xgboost import FittedXgboost, Xgboost
 
 __all__ = [
+    "DESCENT",
+    "STOPPING",
     "Checkpoint",
+    "Course",
+    "Explained",
     "FittedMlp",
     "FittedModel",
     "FittedXgboost",
@@ -16,6 +23,11 @@ __all__ = [
     "Loop",
     "Mlp",
     "Model",
+    "Objective",
+    "ReadsFiles",
+    "Recipe",
+    "Schedule",
+    "Stepped",
     "Xgboost",
     "import_path",
     "load_model",

@@ -33,11 +33,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.core.tensors import Tensors, TrainingData
+from raypipe.models._recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-Framework = Literal["torch", "xgboost", "none"]
+Framework = Literal["torch", "xgboost", "lightgbm", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,9 @@ class Loop(Protocol):
         seed: Everything random follows from it.
         num_threads: Threads that this process may use.
         device: "cpu" or "cuda".
+        recipe: How long, how precise, how often saved; a `Course` follows the part that is for every model.
+        memory_bytes: Memory that a process may fill with training data; above it, what can work from disk does.
+        scratch: A local folder for files that are gone after the training; made on first use.
     """
 
     rank: int
@@ -66,6 +70,9 @@ class Loop(Protocol):
     seed: int
     num_threads: int
     device: str
+    recipe: Recipe
+    memory_bytes: int
+    scratch: Path
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add a point to the training curve; every process calls it.
@@ -73,6 +80,15 @@ class Loop(Protocol):
         Names known everywhere: ``train_loss``, ``validation_loss`` (mean log loss, for regression the RMSE in the
         label's unit) and ``validation_auc``. The step with the lowest ``validation_loss`` is the best.
         """
+
+    def measure(self, *, rows: int, seconds: float, waited_s: float = 0.0) -> None:
+        """Add to the measured speed: this process learned from `rows` in `seconds`, of which it waited for data `waited_s`.
+
+        Kept apart from the curve, which is the same in every run.
+        """
+
+    def note(self, text: str) -> None:
+        """Tell people something about this training; the first process is heard."""
 
     def save(self, step: int, state: Mapping[str, bytes]) -> None:
         """Keep `state` so that an interrupted training goes on from `step`; every process calls it, the first writes."""
@@ -126,3 +142,39 @@ class Model(Protocol):
         Raises:
             TrainingError: when the data cannot be learned from, or the loss is no longer a number.
         """
+
+
+@runtime_checkable
+class Stepped(Protocol):
+    """A model that says how its training goes on, for progress, searches and the settings of its trainer.
+
+    Attributes:
+        step_name: What a step is called: "epoch" or "round".
+        follows: Names of the settings of a `Recipe` that it follows; a trainer refuses the others.
+    """
+
+    step_name: ClassVar[str]
+    follows: ClassVar[frozenset[str]]
+
+    @property
+    def max_steps(self) -> int:
+        """Most steps of a training."""
+
+
+@runtime_checkable
+class Explained(Protocol):
+    """A fitted model that can say what each input contributed to an answer."""
+
+    def contributions(self, inputs: Tensors) -> NDArray[np.float32]:
+        """Shapley values (N, D + 1), for multiclass (N, K, D + 1), D = numbers then categories; the last is the base.
+
+        They add up to the raw score: the log odds, the value.
+        """
+
+
+@runtime_checkable
+class ReadsFiles(Protocol):
+    """A model whose training reads files beside the data."""
+
+    def files_digest(self) -> str:
+        """Digest of their content: part of what the training is a function of."""

@@ -1,0 +1,131 @@
+"""The course of one training: how far it is, which step is the best, when it is done and when it is saved."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from raypipe.core.errors import TrainingError
+from raypipe.models._protocols import Loop
+
+_PROGRESS = "progress.json"
+_EXPLODED = 1e6
+"""A loss so many times the first one does not come back."""
+
+
+class Course:
+    """One training, step by step; every process follows its own, and all agree.
+
+    ```python
+    course = Course("mlp", loop, max_steps=30, patience=4, checkpoint_every=1, way_out="lower model.learning_rate")
+    state = course.restore()                         # None at a fresh start
+    while course.goes_on:
+        ...                                          # one step
+        if course.advance({"train_loss": ..., "validation_loss": ...}):
+            ...                                      # the best step so far
+        if course.saves:
+            course.save({"weights": ...})
+    ```
+
+    Attributes:
+        step: Finished steps.
+        best_step: The one with the lowest validation loss, 0 before the first.
+        best_loss: That loss.
+        updates: Changes of the weights so far; a model that changes them more than once in a step counts them itself.
+    """
+
+    def __init__(
+        self, kind: str, loop: Loop, *, max_steps: int, patience: int, checkpoint_every: int, way_out: str = ""
+    ) -> None:
+        recipe = loop.recipe
+        self.step, self.best_step, self.best_loss, self.updates = 0, 0, math.inf, 0
+        self._kind, self._loop, self._max_steps, self._way_out = kind, loop, max_steps, way_out
+        self._patience = patience if recipe.patience is None else recipe.patience
+        self._every = recipe.checkpoint_every or checkpoint_every
+        self._first_loss, self._seconds_before, self._started_s = math.inf, 0.0, time.monotonic()
+        self._out_of_time = False
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock of this training, over all its runs."""
+        return self._seconds_before + time.monotonic() - self._started_s
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is another step."""
+        updates = self._loop.recipe.max_updates
+        done = self.step >= self._max_steps or (updates is not None and self.updates >= updates)
+        tired = self._patience > 0 and self.step - self.best_step >= self._patience
+        return not (done or tired or self._out_of_time)
+
+    def advance(self, metrics: Mapping[str, float], *, updates: int = 1) -> bool:
+        """A step is done: report it; returns whether it is the best so far.
+
+        Args:
+            metrics: What `Loop.report` takes, with ``validation_loss``.
+            updates: Changes of the weights in this step.
+
+        Raises:
+            TrainingError: when a loss is no longer a number, or has exploded.
+        """
+        self.step += 1
+        self.updates += updates
+        self._loop.report(self.step, metrics)
+        for name in ("train_loss", "validation_loss"):
+            if name in metrics and not math.isfinite(metrics[name]):
+                raise TrainingError(self._kind, f"the {_words(name)} is {metrics[name]} after step {self.step}", self._way_out)
+        loss = metrics["validation_loss"]
+        self._first_loss = min(self._first_loss, abs(loss)) if self.step == 1 else self._first_loss
+        if abs(loss) > _EXPLODED * max(self._first_loss, 1e-12):
+            problem = f"the validation loss exploded: {loss:.3g} after step {self.step}, {self._first_loss:.3g} after the first"
+            raise TrainingError(self._kind, problem, self._way_out)
+        self._check_time()
+        if loss < self.best_loss - (self._loop.recipe.min_improvement if self.best_step else 0.0):
+            self.best_step, self.best_loss = self.step, loss
+            return True
+        return False
+
+    def _check_time(self) -> None:
+        """All processes follow the clock of the first, or some would wait for others that have stopped."""
+        bound = self._loop.recipe.max_seconds
+        if bound is not None:
+            mine = np.array([float(self._loop.rank == 0 and self.seconds >= bound)])
+            self._out_of_time = bool(self._loop.total(mine)[0])
+            if self._out_of_time:
+                self._loop.note(f"stopped after step {self.step}: trainer.max_seconds={bound:g} is used up")
+
+    @property
+    def saves(self) -> bool:
+        """Whether a checkpoint is due after this step."""
+        return self.step % self._every == 0
+
+    def save(self, state: Mapping[str, bytes]) -> None:
+        """Keep `state` and how far the training is."""
+        progress = {
+            "step": self.step,
+            "best_step": self.best_step,
+            "best_loss": self.best_loss if self.best_step else None,
+            "first_loss": self._first_loss if self.step else None,
+            "updates": self.updates,
+            "seconds": self.seconds,
+        }
+        self._loop.save(self.step, {**state, _PROGRESS: json.dumps(progress).encode()})
+
+    def restore(self) -> dict[str, bytes] | None:
+        """Go on from the last checkpoint; returns the state that was saved with it, None at a fresh start."""
+        saved = self._loop.restore()
+        if saved is None:
+            return None
+        state = dict(saved.state)
+        progress = json.loads(state.pop(_PROGRESS))
+        self.step, self.best_step, self.updates = progress["step"], progress["best_step"], progress["updates"]
+        self.best_loss = math.inf if progress["best_loss"] is None else progress["best_loss"]
+        self._first_loss = math.inf if progress["first_loss"] is None else progress["first_loss"]
+        self._seconds_before = progress["seconds"]
+        return state
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
