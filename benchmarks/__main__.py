@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks import _data, _data_page, _features_page
+from benchmarks import _data, _features_page, _tables
 from benchmarks._demo import demo
 from benchmarks._features import Size, feature_benches
 from benchmarks._figure import PAGE, RESULTS, Figure
@@ -59,7 +59,8 @@ def _keep(figure: Figure) -> None:
     RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
     PAGE.write_text(page(figures))
     _features_page.write(known)
-    _data_page.write(known)
+    _tables.DATA.write(known)
+    _tables.TRAIN.write(known)
 
 
 def page(figures: Sequence[Mapping[str, Any]]) -> str:
