@@ -17,7 +17,7 @@ from raypipe.audit._report import CheckName, Measure
 
 Key = TypeVar("Key")
 State = TypeVar("State")
-LATER_SPLITS = ("validation", "test")
+LATER_SPLITS = ("validation", "calibration", "test")
 
 
 @dataclass(frozen=True, kw_only=True)

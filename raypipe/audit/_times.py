@@ -12,7 +12,7 @@ from raypipe.audit._check import Chunk, merge_columns
 from raypipe.audit._report import CheckName, Measure
 
 _DAY_US = 86_400_000_000
-_ORDER = ("train", "validation", "test")
+_ORDER = ("train", "validation", "calibration", "test")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from raypipe.bundle._calibrators import Calibrator
 from raypipe.bundle._inputs import REQUEST, json_rows, json_schema
 from raypipe.bundle._predictions import Predictions, label_scores
 from raypipe.contract import Contract
-from raypipe.core.tensors import Target
+from raypipe.core.tensors import Target, Tensors
 from raypipe.features import FittedFeatures
 from raypipe.models import FittedModel
 
@@ -26,7 +27,9 @@ class Bundle:
         model: Trained on those features.
         target: What is predicted.
         examples: Raw rows that show what goes in; up to 256 are kept, and up to 32 of these are golden rows. Never test rows.
-        threshold: Least score of the positive class, binary only; chosen on validation rows.
+        threshold: Least score of the positive class, binary only; of calibrated scores where there is a `calibrator`. The
+            rows it was chosen on are those that ``meta["threshold"]`` names.
+        calibrator: Turns what the model says into the scores that the bundle answers; None leaves them.
         profile: The reference profile, JSON: statistics of the inputs by split, which monitoring compares with.
         meta: JSON facts such as table versions. A time or a path here would make the digest differ between equal runs.
         digest: Sha256 that names the content; "" until saved.
@@ -39,6 +42,7 @@ class Bundle:
     target: Target
     examples: pa.Table
     threshold: float | None = None
+    calibrator: Calibrator | None = None
     profile: Mapping[str, Any] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
@@ -60,8 +64,16 @@ class Bundle:
 
     def score(self, table: pa.Table | pa.RecordBatch) -> NDArray[Any]:
         """Scores of contract-checked rows: (N,), or (N,K) for multiclass. Other columns of `table` are ignored."""
+        return self.calibrated(self.model.predict(self.transform(table)))
+
+    def transform(self, table: pa.Table | pa.RecordBatch) -> Tensors:
+        """What the model sees of contract-checked rows. Other columns of `table` are ignored."""
         rows = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
-        return self.model.predict(self.features.transform(rows.select(self.input_columns)))
+        return self.features.transform(rows.select(self.input_columns))
+
+    def calibrated(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """The scores that the bundle answers where its model says `raw`."""
+        return raw if self.calibrator is None else self.calibrator.apply(raw)
 
     def predict(self, table: pa.Table | pa.RecordBatch) -> Predictions:
         """Scores and labels of contract-checked rows, in their order.
@@ -69,7 +81,7 @@ class Bundle:
         Raises:
             ValueError: when a binary bundle has no threshold yet.
         """
-        return self._label(self.score(table))
+        return self._label(self.model.predict(self.transform(table)))
 
     def predict_rows(self, rows: Sequence[Mapping[str, object]]) -> Predictions:
         """`predict` of rows as `Contract.read_records` gives them: the same features to the last bit, without Arrow for few.
@@ -87,5 +99,7 @@ class Bundle:
         """JSON Schema of one record of a prediction request."""
         return json_schema(self.inputs, self.sources)
 
-    def _label(self, scores: NDArray[Any]) -> Predictions:
-        return Predictions(target=self.target, scores=scores, labels=label_scores(self.target, scores, self.threshold))
+    def _label(self, raw: NDArray[Any]) -> Predictions:
+        scores = self.calibrated(raw)
+        labels = label_scores(self.target, scores, self.threshold)
+        return Predictions(target=self.target, scores=scores, labels=labels, raw=None if self.calibrator is None else raw)

@@ -6,10 +6,11 @@ features.json        fitted features
 features.arrow       their tables, such as vocabularies
 model.json model/    kind of the model, and its own files
 target.json          what it predicts, and the threshold
+calibrator.json      what turns the model's scores into the bundle's; only when it calibrates
 profile.json         reference profile of the inputs
 meta.json            facts for people and lineage (no times, no paths: they would change the digest)
 examples.arrow       up to 256 raw rows
-golden.safetensors   the features and scores of up to 32 of those rows
+golden.safetensors   the features and the model's scores of up to 32 of those rows, and these calibrated
 parity.json          on how many rows train/serve parity was proved
 manifest.json        size and sha256 of every file, packages, user modules, digest; written last
 ```
@@ -27,8 +28,17 @@ from typing import Any
 import numpy as np
 
 from raypipe.bundle._bundle import Bundle
+from raypipe.bundle._calibrators import calibrator_from_dict, check_calibrator
 from raypipe.bundle._code import check_needs, find_needs
-from raypipe.bundle._golden import Golden, check_scores, check_tensors, golden_index, read_golden, write_golden
+from raypipe.bundle._golden import (
+    Golden,
+    check_calibrated,
+    check_scores,
+    check_tensors,
+    golden_index,
+    read_golden,
+    write_golden,
+)
 from raypipe.bundle._inputs import inputs_from_dict, inputs_to_dict, is_source, json_rows, sources_from_dict
 from raypipe.bundle._manifest import MANIFEST, check_files, read_manifest, write_manifest
 from raypipe.bundle._parity import Probe, compare_back_ends, compare_loaded, make_probe
@@ -38,6 +48,7 @@ from raypipe.features import ARROW_FILE, JSON_FILE, FittedFeatures
 from raypipe.models import FittedModel, load_model
 
 _FEATURE_FILES = (JSON_FILE, ARROW_FILE)
+_CALIBRATOR = "calibrator.json"
 
 
 def save_bundle(bundle: Bundle, folder: Path, *, modules: Sequence[str] = ()) -> str:
@@ -97,6 +108,8 @@ def _write(bundle: Bundle, folder: Path, modules: Sequence[str], uri: str) -> st
     _write_json(folder / "inputs.json", inputs_to_dict(bundle.inputs, bundle.sources))
     _write_json(folder / "model.json", {"kind": bundle.model.kind})
     _write_json(folder / "target.json", {**bundle.target.to_dict(), "threshold": bundle.threshold})
+    if bundle.calibrator is not None:
+        _write_json(folder / _CALIBRATOR, bundle.calibrator.to_dict())
     _write_json(folder / "meta.json", dict(bundle.meta))
     _write_json(folder / "profile.json", dict(bundle.profile))
     _write_json(folder / "parity.json", probe.parity.to_dict())
@@ -111,8 +124,9 @@ def _write(bundle: Bundle, folder: Path, modules: Sequence[str], uri: str) -> st
 def _write_golden(bundle: Bundle, probe: Probe, tensors: Tensors, folder: Path) -> None:
     num_real = probe.parity.num_real
     of_golden = {name: tensor[golden_index(num_real)] for name, tensor in tensors.items()}
-    examples = probe.table.slice(0, num_real)
-    write_golden(folder, Golden(examples=examples, tensors=of_golden, scores=bundle.model.predict(of_golden)))
+    examples, scores = probe.table.slice(0, num_real), bundle.model.predict(of_golden)
+    calibrated = None if bundle.calibrator is None else bundle.calibrated(scores)
+    write_golden(folder, Golden(examples=examples, tensors=of_golden, scores=scores, calibrated=calibrated))
 
 
 def _read(folder: Path) -> tuple[Bundle, Golden]:
@@ -123,6 +137,7 @@ def _read(folder: Path) -> tuple[Bundle, Golden]:
     checked_modules = {code.import_path for code in manifest.code}
     inputs, target = _read_json(folder / "inputs.json"), _read_json(folder / "target.json")
     golden = read_golden(folder)
+    is_calibrated = _CALIBRATOR in {file.path for file in manifest.files}
     bundle = Bundle(
         inputs=inputs_from_dict(inputs),
         sources=sources_from_dict(inputs),
@@ -131,6 +146,7 @@ def _read(folder: Path) -> tuple[Bundle, Golden]:
         target=Target.from_dict(target),
         examples=golden.examples,
         threshold=target["threshold"],
+        calibrator=calibrator_from_dict(_read_json(folder / _CALIBRATOR), uri) if is_calibrated else None,
         profile=_read_json(folder / "profile.json"),
         meta=_read_json(folder / "meta.json"),
         digest=manifest.digest,
@@ -150,6 +166,7 @@ def _check_parts(bundle: Bundle, uri: str) -> None:
     for problem, names in problems.items():
         if names:
             raise BundleError(uri, f"{problem}: {', '.join(sorted(names))}")
+    check_calibrator(bundle.calibrator, bundle.target, uri)
     if not len(bundle.examples):
         raise BundleError(uri, "there are no example rows; give at least one training row")
     if (bundle.target.kind == "binary") != (bundle.threshold is not None):
@@ -195,6 +212,7 @@ def _check_golden(bundle: Bundle, golden: Golden, uri: str) -> None:
     joined = {name: np.concatenate([tensors[name] for tensors in by_row]) for name in by_row[0]}
     check_tensors(uri, features.specs, golden.tensors, joined)
     check_scores(uri, golden.scores, scores)
+    check_calibrated(uri, golden, None if bundle.calibrator is None else bundle.calibrated(golden.scores))
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -1,7 +1,8 @@
 """Golden rows: a few raw rows with the features and scores they gave when the bundle was made, recomputed on load.
 
-Features must come back to the last bit. A score may differ by `SCORE_TOLERANCE`, absolute up to 1 and relative above:
-libraries sum in another order on another machine.
+Features must come back to the last bit. A score of the model may differ by `SCORE_TOLERANCE`, absolute up to 1 and relative
+above: libraries sum in another order on another machine. A calibrator is steep in places, so it is asked about the scores as
+they were, and may then differ by the same.
 """
 
 from dataclasses import dataclass
@@ -20,16 +21,20 @@ from raypipe.core.tensors import Tensors, TensorSpecs
 MAX_EXAMPLES, MAX_GOLDEN = 256, 32
 SCORE_TOLERANCE = 1e-5
 ROWS_FILE, OUTPUTS_FILE = "examples.arrow", "golden.safetensors"
-_SCORES = "scores"
+_SCORES, _CALIBRATED = "scores", "calibrated"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Golden:
-    """Example rows, and the tensors and scores that some of them give: those at `golden_index`."""
+    """Example rows, and the tensors and scores that some of them give: those at `golden_index`.
+
+    `scores` are the model's; `calibrated` what the bundle makes of them, None when it does not calibrate.
+    """
 
     examples: pa.Table
     tensors: Tensors
     scores: NDArray[Any]
+    calibrated: NDArray[Any] | None = None
 
     @property
     def rows(self) -> pa.Table:
@@ -62,7 +67,9 @@ def write_golden(folder: Path, golden: Golden) -> None:
     """Write `golden` to its two files in `folder`."""
     with pa.OSFile(str(folder / ROWS_FILE), "wb") as sink, pa.ipc.new_file(sink, golden.examples.schema) as writer:
         writer.write_table(golden.examples.combine_chunks())
-    arrays = {name: np.ascontiguousarray(tensor) for name, tensor in {**golden.tensors, _SCORES: golden.scores}.items()}
+    calibrated = {} if golden.calibrated is None else {_CALIBRATED: golden.calibrated}
+    named = {**golden.tensors, _SCORES: golden.scores, **calibrated}
+    arrays = {name: np.ascontiguousarray(tensor) for name, tensor in named.items()}
     (folder / OUTPUTS_FILE).write_bytes(safetensors.numpy.save(arrays))
 
 
@@ -71,8 +78,8 @@ def read_golden(folder: Path) -> Golden:
     with pa.OSFile(str(folder / ROWS_FILE), "rb") as source:
         examples = pa.ipc.open_file(source).read_all()
     tensors = safetensors.numpy.load((folder / OUTPUTS_FILE).read_bytes())
-    scores = tensors.pop(_SCORES)
-    return Golden(examples=examples, tensors=tensors, scores=scores)
+    scores, calibrated = tensors.pop(_SCORES), tensors.pop(_CALIBRATED, None)
+    return Golden(examples=examples, tensors=tensors, scores=scores, calibrated=calibrated)
 
 
 def check_tensors(uri: str, specs: TensorSpecs, expected: Tensors, found: Tensors) -> None:
@@ -132,6 +139,18 @@ def check_scores(uri: str, expected: NDArray[Any], found: NDArray[Any]) -> None:
             f"golden row {where[0]}: the score is {float(new[where])!r}, not {float(old[where])!r} "
             f"(tolerance {SCORE_TOLERANCE:g}); this machine or its libraries compute the model otherwise",
         )
+
+
+def check_calibrated(uri: str, golden: Golden, found: NDArray[Any] | None) -> None:
+    """Refuse a calibrator that makes other scores of the same scores of the model, or that is not there, or not wanted.
+
+    Raises:
+        BundleError: naming the golden row.
+    """
+    if (golden.calibrated is None) != (found is None):
+        raise BundleError(uri, "its golden rows are calibrated and it has no calibrator, or the other way round")
+    if golden.calibrated is not None and found is not None:
+        check_scores(uri, golden.calibrated, found)
 
 
 def _spread(num: int, most: int) -> NDArray[np.int64]:

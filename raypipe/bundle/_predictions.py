@@ -21,11 +21,13 @@ class Predictions:
         target: What was predicted.
         scores: (N,) for binary (the probability of ``classes[1]``) and regression (the value), (N,K) for multiclass.
         labels: The predicted class as text, (N,); for regression the value itself.
+        raw: What the model said before calibration, shaped as `scores`; None when the bundle does not calibrate.
     """
 
     target: Target
     scores: NDArray[Any]
     labels: NDArray[Any]
+    raw: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         """Number of rows."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.evaluate._bootstrap import Floats, Rows
+from raypipe.evaluate._costs import COST, Choice, Costs
 from raypipe.evaluate._evaluation import Bin, BinaryDetail, Curve, Histogram
 
 _NUM_POINTS = 240
@@ -52,16 +53,18 @@ class Counts:
 
 
 class BinarySample:
-    """Labels and scores of N rows as cells. Without a threshold the threshold metrics cannot be measured."""
+    """Labels and scores of N rows as cells. Without a threshold the threshold metrics cannot be measured, nor costs."""
 
-    def __init__(self, y_N: NDArray[Any], scores_N: NDArray[Any], threshold: float | None = None) -> None:
+    def __init__(
+        self, y_N: NDArray[Any], scores_N: NDArray[Any], threshold: float | None = None, costs: Costs | None = None
+    ) -> None:
         ascending_G, group_N = np.unique(scores_N, return_inverse=True)
         self.scores_G = ascending_G[::-1].astype(np.float64)
         self._cell_N = (len(ascending_G) - 1 - group_N + y_N.astype(np.int64) * len(ascending_G)).astype(np.int64)
         tiny = float(np.finfo(scores_N.dtype).eps) if scores_N.dtype.kind == "f" else float(np.finfo(np.float64).eps)
         clipped_G = np.clip(self.scores_G, tiny, 1 - tiny)
         self.loss_pos_G, self.loss_neg_G = -np.log(clipped_G), -np.log1p(-clipped_G)
-        self.threshold = threshold
+        self.threshold, self.costs = threshold, costs
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -88,7 +91,7 @@ class BinarySample:
             ValueError: for a threshold metric without a threshold.
         """
         if self.threshold is None and not _THRESHOLD_METRICS.isdisjoint(names):
-            raise ValueError("accuracy, precision, recall and f1 of a binary target need a threshold chosen on validation")
+            raise ValueError("accuracy, precision, recall, f1 and mean_cost of a binary target need a threshold chosen before")
         counts = self.counts(draw_BN)
         with np.errstate(divide="ignore", invalid="ignore"):
             return {name: _FORMULAS[name](self, counts) for name in names}
@@ -113,6 +116,19 @@ def _brier(s: BinarySample, c: Counts) -> Floats:
     return np.asarray((c.pos_BG @ (1 - s.scores_G) ** 2 + c.neg_BG @ s.scores_G**2) / c.num_B)
 
 
+def _mean_cost(s: BinarySample, c: Counts) -> Floats:
+    if s.costs is None:
+        raise ValueError("mean_cost needs evaluator.costs")
+    return cost_of(s.costs, c.tp, c.fp, c.pos_B, c.neg_B)
+
+
+def cost_of(costs: Costs, tp: Floats, fp: Floats, pos: Floats, neg: Floats) -> Floats:
+    """Mean cost of decisions with `tp` and `fp` among `pos` positive and `neg` negative rows."""
+    hits, alarms = tp * costs.true_positive, fp * costs.false_positive
+    misses, rests = (pos - tp) * costs.false_negative, (neg - fp) * costs.true_negative
+    return np.asarray((hits + alarms + misses + rests) / (pos + neg))
+
+
 _FORMULAS: Mapping[str, Callable[[BinarySample, Counts], Floats]] = {
     "roc_auc": _roc_auc,
     "pr_auc": _pr_auc,
@@ -122,18 +138,21 @@ _FORMULAS: Mapping[str, Callable[[BinarySample, Counts], Floats]] = {
     "precision": lambda _, c: c.tp / (c.tp + c.fp),
     "recall": lambda _, c: c.tp / c.pos_B,
     "f1": lambda _, c: 2 * c.tp / (c.tp + c.fp + c.pos_B),
+    COST: _mean_cost,
 }
-_THRESHOLD_METRICS = frozenset({"accuracy", "precision", "recall", "f1"})
+_THRESHOLD_METRICS = frozenset({"accuracy", "precision", "recall", "f1", COST})
 
 
-def detail_of(sample: BinarySample, *, y_N: NDArray[Any], scores_N: NDArray[Any], classes: Sequence[str]) -> BinaryDetail:
+def detail_of(
+    sample: BinarySample, *, y_N: NDArray[Any], scores_N: NDArray[Any], classes: Sequence[str], choice: Choice
+) -> BinaryDetail:
     """Curves, bins and tables of the rows as they are.
 
     Raises:
         ValueError: without a threshold.
     """
     if sample.threshold is None:
-        raise ValueError("a binary target is judged at a threshold chosen on validation; give ScoredRows one")
+        raise ValueError("a binary target is judged at a threshold chosen before, on other rows; give ScoredRows one")
     c = sample.every_row()
     tp, fp, pos, neg = (int(v[0]) for v in (c.tp, c.fp, c.pos_B, c.neg_B))
     edges = np.linspace(0, 1, _NUM_BARS + 1)
@@ -146,6 +165,8 @@ def detail_of(sample: BinarySample, *, y_N: NDArray[Any], scores_N: NDArray[Any]
         calibration=share_bins(scores_N, y_N),
         histogram=Histogram(edges=tuple(edges.tolist()), counts={name: tuple(num) for name, num in by_class.items()}),
         by_threshold=_by_threshold(sample, c),
+        choice=choice,
+        cost_by_threshold=_cost_by_threshold(sample, c),
     )
 
 
@@ -169,6 +190,15 @@ def _by_threshold(sample: BinarySample, c: Counts) -> dict[str, Curve]:
     tp, fp, pos = c.tp_by_score[0][last], c.fp_by_score[0][last], c.pos_B[0]
     lines = {"precision": tp / (tp + fp), "recall": tp / pos, "f1": 2 * tp / (tp + fp + pos)}
     return {name: Curve(x=tuple(grid.tolist()), y=tuple(line.tolist())) for name, line in lines.items()}
+
+
+def _cost_by_threshold(sample: BinarySample, c: Counts) -> Curve | None:
+    if sample.costs is None:
+        return None
+    grid = np.linspace(sample.scores_G[-1], sample.scores_G[0], _NUM_POINTS // 2)
+    last = np.searchsorted(-sample.scores_G, -grid, side="right") - 1
+    cost = cost_of(sample.costs, c.tp_by_score[0][last], c.fp_by_score[0][last], c.pos_B[0], c.neg_B[0])
+    return Curve(x=tuple(grid.tolist()), y=tuple(cost.tolist()))
 
 
 def _thinned(x: Floats, y: Floats) -> Curve:
@@ -201,11 +231,12 @@ def quantile_bins(values_N: Floats, num_bins: int) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(bin_N == b) for b in np.unique(bin_N)]
 
 
-def choose_threshold(y_N: NDArray[Any], scores_N: NDArray[Any]) -> float:
-    """The threshold with the largest F1 on these rows, which must be validation rows; of equals the highest.
+def choose_threshold(y_N: NDArray[Any], scores_N: NDArray[Any], costs: Costs | None = None) -> float:
+    """The threshold with the largest F1 on these rows, or with the least mean cost; of equals the highest.
 
-    It lies halfway to the next lower score, in the precision of the scores, so that a last-bit difference between
-    machines flips no prediction.
+    The rows must not be those that the model is judged on. It lies halfway to the next lower score, in the precision of the
+    scores, so that a last-bit difference between machines flips no prediction. By costs it may be above all scores: then no
+    row is worth a yes.
 
     Raises:
         ValueError: when there is no positive row.
@@ -214,11 +245,22 @@ def choose_threshold(y_N: NDArray[Any], scores_N: NDArray[Any]) -> float:
     c = sample.every_row()
     if c.pos_B[0] == 0:
         raise ValueError("a threshold cannot be chosen without a positive row")
-    f1_G = 2 * c.tp_by_score[0] / (c.tp_by_score[0] + c.fp_by_score[0] + c.pos_B[0])
-    best = int(np.argmax(f1_G))
-    score = float(sample.scores_G[best])
-    if best + 1 == len(f1_G):
+    tp_G, fp_G = c.tp_by_score[0], c.fp_by_score[0]
+    if costs is None:
+        best = int(np.argmax(2 * tp_G / (tp_G + fp_G + c.pos_B[0])))
+    else:
+        none, cost_G = np.zeros(1), cost_of(costs, tp_G, fp_G, c.pos_B[0], c.neg_B[0])
+        if cost_of(costs, none, none, c.pos_B[0], c.neg_B[0])[0] <= cost_G.min():
+            return float(np.nextafter(scores_N.dtype.type(sample.scores_G[0]), scores_N.dtype.type(2)))
+        best = int(np.argmin(cost_G))
+    return _halfway(sample.scores_G, best, scores_N.dtype)
+
+
+def _halfway(scores_G: Floats, best: int, dtype: np.dtype[Any]) -> float:
+    """Between the score at `best` and the next lower one."""
+    score = float(scores_G[best])
+    if best + 1 == len(scores_G):
         return score
-    lower = float(sample.scores_G[best + 1])
-    halfway = float(scores_N.dtype.type((score + lower) / 2)) if scores_N.dtype.kind == "f" else (score + lower) / 2
+    lower = float(scores_G[best + 1])
+    halfway = float(dtype.type((score + lower) / 2)) if dtype.kind == "f" else (score + lower) / 2
     return halfway if halfway > lower else score

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from raypipe.core.errors import ConfigError, EmptySplit, LabelError, ScoreError
 from raypipe.core.naming import did_you_mean
 from raypipe.core.tensors import Target, TargetKind
+from raypipe.evaluate._costs import COST, Choice, Costs
 
 Better = Literal["higher", "lower"]
 
@@ -52,6 +53,8 @@ def check_metric(metric: str, *, kind: TargetKind, setting: str) -> Better:
         ConfigError: when a target of this kind has no such metric; it names `setting` and the metrics that exist.
     """
     known = METRICS[kind]
+    if metric == COST and kind == "binary":
+        return "lower"  # where costs are set
     if metric not in known:
         hint = did_you_mean(metric, tuple(known))
         raise ConfigError([f"{setting}: a {kind} target has no metric {metric!r}{hint} (metrics: {', '.join(known)})"])
@@ -68,7 +71,11 @@ class ScoredRows:
         y_N: Labels: 0/1 for binary, the class index for multiclass, the value for regression.
         scores: Predictions: (N,) probability of ``classes[1]`` for binary, (N,K) probabilities for multiclass,
             (N,) values for regression.
-        threshold: Binary only: a score at or above it is predicted positive. Chosen on validation rows.
+        threshold: Binary only: a score at or above it is predicted positive. Never chosen on these rows.
+        choice: How it was chosen.
+        costs: Binary only: what its decisions cost.
+        raw: The predictions before calibration; None when the model is not calibrated.
+        calibrator: The kind of calibrator behind `scores`; "" without one.
         slices: Per declared column, its value in each row (any scalar; None and NaN are shown as null).
 
     Raises:
@@ -83,6 +90,10 @@ class ScoredRows:
     y_N: NDArray[Any]
     scores: NDArray[Any]
     threshold: float | None = None
+    choice: Choice = Choice()
+    costs: Costs | None = None
+    raw: NDArray[Any] | None = None
+    calibrator: str = ""
     slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -1,13 +1,15 @@
 """What to learn: models that train on named tensors, and fitted models that answer without pickle."""
 
 from raypipe.models._course import Course
+from raypipe.models._external import External
+from raypipe.models._external_wiring import ExternalOutput
 from raypipe.models._load import import_path, load_model
 from raypipe.models._metrics import roc_auc
 from raypipe.models._mlp import Mlp
 from raypipe.models._mlp_fitted import FittedMlp
 from raypipe.models._objective import Objective
 from raypipe.models._protocols import Checkpoint, Explained, FittedModel, Framework, Loop, Model, ReadsFiles, Stepped
-from raypipe.models._recipe import DESCENT, STOPPING, Recipe, Schedule
+from raypipe.models._recipe import DESCENT, STOPPING, Precision, Recipe, Schedule
 from raypipe.models._xgboost import FittedXgboost, Xgboost
 
 __all__ = [
@@ -16,6 +18,8 @@ __all__ = [
     "Checkpoint",
     "Course",
     "Explained",
+    "External",
+    "ExternalOutput",
     "FittedMlp",
     "FittedModel",
     "FittedXgboost",
@@ -24,6 +28,7 @@ __all__ = [
     "Mlp",
     "Model",
     "Objective",
+    "Precision",
     "ReadsFiles",
     "Recipe",
     "Schedule",

@@ -45,7 +45,7 @@ class Course:
         self._patience = patience if recipe.patience is None else recipe.patience
         self._every = recipe.checkpoint_every or checkpoint_every
         self._first_loss, self._seconds_before, self._started_s = math.inf, 0.0, time.monotonic()
-        self._out_of_time = False
+        self._out_of_budget = False
 
     @property
     def seconds(self) -> float:
@@ -58,7 +58,7 @@ class Course:
         updates = self._loop.recipe.max_updates
         done = self.step >= self._max_steps or (updates is not None and self.updates >= updates)
         tired = self._patience > 0 and self.step - self.best_step >= self._patience
-        return not (done or tired or self._out_of_time)
+        return not (done or tired or self._out_of_budget)
 
     def advance(self, metrics: Mapping[str, float], *, updates: int = 1) -> bool:
         """A step is done: report it; returns whether it is the best so far.
@@ -78,23 +78,28 @@ class Course:
                 raise TrainingError(self._kind, f"the {_words(name)} is {metrics[name]} after step {self.step}", self._way_out)
         loss = metrics["validation_loss"]
         self._first_loss = min(self._first_loss, abs(loss)) if self.step == 1 else self._first_loss
-        if abs(loss) > _EXPLODED * max(self._first_loss, 1e-12):
+        if abs(loss) > _EXPLODED * max(self._first_loss, 1e-6):
             problem = f"the validation loss exploded: {loss:.3g} after step {self.step}, {self._first_loss:.3g} after the first"
             raise TrainingError(self._kind, problem, self._way_out)
-        self._check_time()
+        self._check_budget()
         if loss < self.best_loss - (self._loop.recipe.min_improvement if self.best_step else 0.0):
             self.best_step, self.best_loss = self.step, loss
             return True
         return False
 
-    def _check_time(self) -> None:
+    def _check_budget(self) -> None:
         """All processes follow the clock of the first, or some would wait for others that have stopped."""
-        bound = self._loop.recipe.max_seconds
-        if bound is not None:
-            mine = np.array([float(self._loop.rank == 0 and self.seconds >= bound)])
-            self._out_of_time = bool(self._loop.total(mine)[0])
-            if self._out_of_time:
-                self._loop.note(f"stopped after step {self.step}: trainer.max_seconds={bound:g} is used up")
+        recipe, loop = self._loop.recipe, self._loop
+        if recipe.max_seconds is None and recipe.max_core_hours is None:
+            return
+        over_time = recipe.max_seconds is not None and self.seconds >= recipe.max_seconds
+        over_cost = recipe.max_core_hours is not None and loop.core_hours >= recipe.max_core_hours
+        mine = np.array([loop.rank == 0 and over_time, loop.rank == 0 and over_cost], dtype=np.float64)
+        over_time, over_cost = (bool(value) for value in loop.total(mine))
+        self._out_of_budget = over_time or over_cost
+        if self._out_of_budget:
+            bound = f"max_seconds={recipe.max_seconds:g}" if over_time else f"max_core_hours={recipe.max_core_hours:g}"
+            loop.note(f"stopped after step {self.step}: trainer.{bound} is used up")
 
     @property
     def saves(self) -> bool:

@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from raypipe.core.errors import BundleError
+from raypipe.models._external_onnx import FittedOnnx
+from raypipe.models._external_pickle import FittedPickle
+from raypipe.models._external_skops import FittedSkops
 from raypipe.models._mlp_fitted import FittedMlp
 from raypipe.models._protocols import FittedModel
 from raypipe.models._xgboost import FittedXgboost

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.core.errors import BundleError, FeatureError
+from raypipe.core.errors import BundleError
 from raypipe.core.tensors import Target, Tensors, TensorSpecs
 from raypipe.models._files import read_facts, write_facts
+from raypipe.models._missing import refuse_missing
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import nn
 
-    from raypipe.models._mlp_network import Network, NetworkShape
+    from raypipe.models._mlp_network import NetworkShape
 
 _WEIGHTS = "model.safetensors"
 
@@ -35,7 +36,7 @@ class FittedMlp:
 
     kind: ClassVar[str] = "mlp"
 
-    network: "Network" = field(repr=False)
+    network: "nn.Module" = field(repr=False)
     shape: "NetworkShape"
     target: Target
     specs: TensorSpecs
@@ -49,22 +50,10 @@ class FittedMlp:
         Raises:
             FeatureError: when a number is missing.
         """
-        from raypipe.models._mlp_network import as_tensor, outputs_in_chunks
+        from raypipe.models._torch_answers import answers
 
-        missing = missing_numbers(inputs["numbers_NF"], self.specs)
-        if missing:
-            raise FeatureError(missing[0], "is missing in a row, and this model takes no missing numbers", "impute it")
-        if len(inputs["numbers_NF"]) == 0:
-            return np.empty((0, self.target.num_outputs)[: 1 + (self.target.kind == "multiclass")], dtype=np.float32)
-        tensors = (as_tensor(inputs["numbers_NF"]), as_tensor(inputs["categories_NC"]))
-        return np.concatenate([self._answer(part).numpy() for part in outputs_in_chunks(self.network, *tensors)])
-
-    def _answer(self, outputs_NO: "Tensor") -> "Tensor":
-        if self.target.kind == "multiclass":
-            return outputs_NO.softmax(dim=1)
-        if self.target.kind == "binary":
-            return outputs_NO[:, 0].sigmoid()
-        return outputs_NO[:, 0] * self.label_std + self.label_mean
+        refuse_missing(inputs, self.specs)
+        return answers(self.network, inputs, target=self.target, label_mean=self.label_mean, label_std=self.label_std)
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors`` and ``model.json``."""
@@ -109,11 +98,3 @@ class FittedMlp:
             label_std=facts["label_std"],
             best_step=facts["best_step"],
         )
-
-
-def missing_numbers(numbers_NF: NDArray[np.float32], specs: TensorSpecs) -> list[str]:
-    """Names of the number columns with a NaN in some row."""
-    missing_NF = np.isnan(numbers_NF)
-    if not missing_NF.any():
-        return []
-    return [name for name, missing_N in zip(specs.numbers, missing_NF.T, strict=True) if missing_N.any()]

@@ -5,15 +5,12 @@ Shapes: N rows, F numbers, C categories, O outputs (1, or K classes).
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-CHUNK_ROWS = 16_384
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
 
 
@@ -86,16 +83,3 @@ def _embedding(size: int, dim: int) -> nn.Embedding:
     with torch.no_grad():
         embedding.weight[0].zero_()
     return embedding
-
-
-def as_tensor(array: NDArray[Any]) -> Tensor:
-    """`array` as a tensor, sharing memory where the array may be written to."""
-    return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy())
-
-
-def outputs_in_chunks(network: nn.Module, numbers_NF: Tensor, categories_NC: Tensor) -> Iterator[Tensor]:
-    """Outputs of `CHUNK_ROWS` rows at a time, without gradients; the network is in evaluation mode."""
-    for start in range(0, len(numbers_NF), CHUNK_ROWS):
-        part = slice(start, start + CHUNK_ROWS)
-        with torch.inference_mode():
-            yield network(numbers_NF[part], categories_NC[part])

@@ -63,6 +63,7 @@ class Loop(Protocol):
         recipe: How long, how precise, how often saved; a `Course` follows the part that is for every model.
         memory_bytes: Memory that a process may fill with training data; above it, what can work from disk does.
         scratch: A local folder for files that are gone after the training; made on first use.
+        core_hours: CPUs times hours that this training has taken so far, over all its runs and processes.
     """
 
     rank: int
@@ -72,7 +73,14 @@ class Loop(Protocol):
     device: str
     recipe: Recipe
     memory_bytes: int
-    scratch: Path
+
+    @property
+    def scratch(self) -> Path:
+        """See above."""
+
+    @property
+    def core_hours(self) -> float:
+        """See above."""
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add a point to the training curve; every process calls it.
@@ -101,6 +109,9 @@ class Loop(Protocol):
 
     def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum of `values` over all processes, the same on each; every process calls it."""
+
+    def network_params(self) -> Mapping[str, Any]:
+        """How the processes of LightGBM find each other, as parameters of its own; empty for one process."""
 
 
 @runtime_checkable

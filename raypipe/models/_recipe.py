@@ -52,6 +52,7 @@ class Recipe:
         min_improvement: How much lower counts as lower.
         max_updates: Most changes of the weights: batches of gradient descent, boosting rounds.
         max_seconds: Wall-clock bound over all runs of this training; it stops after the step that passes it.
+        max_core_hours: The same for the core-hours of all its processes together.
         checkpoint_every: Steps between checkpoints; None takes the model's own.
         checkpoint_seconds: Also a checkpoint within an epoch when the last one is so old.
         precision: Of the forward and backward pass of networks; weights and sums stay float32.
@@ -66,6 +67,7 @@ class Recipe:
     min_improvement: float = 0.0
     max_updates: int | None = None
     max_seconds: float | None = None
+    max_core_hours: float | None = None
     checkpoint_every: int | None = None
     checkpoint_seconds: float | None = None
     precision: Precision = "fp32"
@@ -76,7 +78,7 @@ class Recipe:
     deterministic: bool = False
 
 
-STOPPING = frozenset({"patience", "min_improvement", "max_updates", "max_seconds", "checkpoint_every"})
+STOPPING = frozenset({"patience", "min_improvement", "max_updates", "max_seconds", "max_core_hours", "checkpoint_every"})
 """Settings of a recipe that every model follows whose training is a `Course`."""
 DESCENT = STOPPING | {
     *("checkpoint_seconds", "precision", "clip_norm", "accumulate", "schedule", "compile", "deterministic"),

@@ -10,7 +10,8 @@ from raypipe.prepare._join import enrich
 from raypipe.prepare._joined import JOINED_AT, JOINED_LABEL, JOINED_MANIFEST, Joined
 from raypipe.prepare._plan import Plan, make_plan
 from raypipe.prepare._prepare import find_prepared, joined_digest, pending, prepare, prepared_digest
-from raypipe.prepare._prepared import MANIFEST, LoadPrepared, Prepared
+from raypipe.prepare._load import DataSize, Loaded, LoadPrepared
+from raypipe.prepare._prepared import MANIFEST, Prepared
 from raypipe.prepare._task import Task
 from raypipe.prepare._training import FittedTraining, fit_transform_training
 from raypipe.prepare._transform import label_tensor
@@ -28,10 +29,12 @@ __all__ = [
     "Collecting",
     "Collection",
     "Cost",
+    "DataSize",
     "FeatureCost",
     "FittedTraining",
     "Joined",
     "LoadPrepared",
+    "Loaded",
     "Plan",
     "Prepared",
     "Task",

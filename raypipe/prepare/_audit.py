@@ -42,7 +42,7 @@ from raypipe.prepare._join import UNLABELLED
 from raypipe.prepare._joined import JOINED_AT, JOINED_LABEL, Joined
 from raypipe.prepare._plan import Plan
 from raypipe.prepare._prepared import Prepared
-from raypipe.split import SPLITS, TimeSplit, groups_of
+from raypipe.split import TimeSplit, groups_of
 from raypipe.tables import TableRef
 
 _CODE = ("audit", "core", "expressions", "features", "joins", "prepare", "split")
@@ -146,7 +146,7 @@ def _look(plan: Plan, joined: Joined, scan: Scan) -> _Looked:
     """All parts of all splits, and the samples of views that are joined as of a time."""
     views = {name: view for name, view in plan.task.views.items() if view.event_time}
     samples = {name: (*view.entity, *(view_column(name, column) for column in view.columns)) for name, view in views.items()}
-    items = [(split, stem) for split in SPLITS for stem in joined.files[split]]
+    items = [(split, stem) for split in joined.num_rows for stem in joined.files[split]]
     used = [*scan.features, *scan.entity, *(column for columns in samples.values() for column in columns)]
     there = [*used, *raw_columns(plan.task.derive, used)]
     read = [name for name in dict.fromkeys(there) if name in joined.columns]

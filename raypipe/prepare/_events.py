@@ -22,7 +22,7 @@ from raypipe.prepare._join import UNLABELLED, AskPart, JoinedPart, JoinPart, for
 from raypipe.prepare._joined import ASIDE, JOINED_AT, JOINED_MANIFEST, Joined
 from raypipe.prepare._plan import Plan
 from raypipe.prepare._views import placed_views
-from raypipe.split import SPLITS, Split, fit_split
+from raypipe.split import ALL_SPLITS, Split, fit_split, splits_of
 from raypipe.tables import TableRef
 
 
@@ -56,7 +56,8 @@ def join_events(
         states = _states(map_fragments(work, sources, title="join, label and split"), parts)
         first = next(states, None)  # there is none without training rows, or with nothing to fit
         state = None if first is None else merge_states(chain([first], states))
-    num_rows = {name: sum(part.num_rows[name] for part in parts) for name in SPLITS}
+    counted = {name: sum(part.num_rows[name] for part in parts) for name in ALL_SPLITS}
+    num_rows = {name: num for name, num in counted.items() if num or name in splits_of(plan.split)}
     stems = [stem_of(part) for part, _ in sources]
     why = {name: reduce(add, (Counter(part.unmatched[name]) for part in parts)) for name in plan.task.views}
     joined = Joined(
@@ -68,7 +69,7 @@ def join_events(
         times=_times(parts),
         target=_target(plan, parts, num_rows),
         columns=plan.kept,
-        files={name: tuple(s for s, part in zip(stems, parts, strict=True) if part.num_rows[name]) for name in SPLITS},
+        files={name: tuple(s for s, part in zip(stems, parts, strict=True) if part.num_rows[name]) for name in num_rows},
         unmatched={name: counts.total() for name, counts in why.items()},
         unmatched_why={name: dict(sorted(counts.items())) for name, counts in why.items()},
     )
@@ -104,18 +105,18 @@ def _target(plan: Plan, parts: Sequence[JoinedPart], num_rows: Mapping[str, int]
         total = sum(part.rows.rows_in for part in parts)
         way_out = "name the reason with task.unlabelled=TEXT to set them aside, or correct the label"
         raise LabelError(task.name, f"null in {nulls} of {total} rows", way_out)
-    for name in SPLITS:
+    for name in num_rows:
         if not num_rows[name]:
             raise EmptySplit(name, num_rows)
     if task.kind == "regression":
         return Target(kind="regression", name=task.name)
-    counts = {name: sum((Counter(part.labels[name]) for part in parts), Counter()) for name in SPLITS}
-    for name in SPLITS:
+    counts = {name: sum((Counter(part.labels[name]) for part in parts), Counter()) for name in num_rows}
+    for name in num_rows:
         if len(counts[name]) == 1:
             only = next(iter(counts[name]))
             raise LabelError(task.name, f"split {name} has one class only ({only})", "change the label or the split")
     classes = ("false", "true") if task.kind == "binary" else tuple(sorted(counts["train"]))
-    unseen = sorted({label for name in SPLITS for label in counts[name]} - set(classes))
+    unseen = sorted({label for name in num_rows for label in counts[name]} - set(classes))
     if unseen:
         raise LabelError(
             task.name, f"class {unseen[0]} is not among the training rows", "change the split or group rare classes"
@@ -124,5 +125,5 @@ def _target(plan: Plan, parts: Sequence[JoinedPart], num_rows: Mapping[str, int]
 
 
 def _times(parts: Sequence[JoinedPart]) -> dict[str, tuple[str, str]]:
-    found = {name: [part.times[name] for part in parts if name in part.times] for name in SPLITS}
+    found = {name: [part.times[name] for part in parts if name in part.times] for name in ALL_SPLITS}
     return {name: (min(t[0] for t in times), max(t[1] for t in times)) for name, times in found.items() if times}

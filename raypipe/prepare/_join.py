@@ -23,7 +23,7 @@ from raypipe.prepare._joined import JOINED_AT, JOINED_LABEL, rows_uri
 from raypipe.prepare._parquet import write_rows
 from raypipe.prepare._plan import Plan, before_views
 from raypipe.prepare._views import found_in, timed
-from raypipe.split import SPLITS
+from raypipe.split import ALL_SPLITS
 
 UNLABELLED = "the label is null"
 OUTSIDE = "outside every window of the split"
@@ -66,7 +66,7 @@ class JoinPart:
         reasons, splits = _reasons(joined, plan)
         rows = joined.select([*plan.kept, *([JOINED_AT] if has_time else []), JOINED_LABEL])
         aside = {self._named(reason): num for reason, num in _counts(reasons.drop_null()).items()}
-        by_split = {name: rows.filter(pc.and_(pc.is_null(reasons), pc.equal(splits, name))) for name in SPLITS}
+        by_split = {name: rows.filter(pc.and_(pc.is_null(reasons), pc.equal(splits, name))) for name in ALL_SPLITS}
         for name, table in by_split.items():
             if table.num_rows:
                 write_rows(rows_uri(self.uri, name, stem), table)
@@ -190,7 +190,7 @@ def _counts(texts: pa.ChunkedArray) -> dict[str, int]:
 def _reasons(rows: pa.Table, plan: Plan) -> tuple[pa.Array, pa.Array]:
     """Why each row is set aside, null where it is not, and its split."""
     splits = plan.split.assign(rows, key=plan.key, at=JOINED_AT if plan.task.prediction_time is not None else None)
-    reasons = pc.if_else(pc.is_in(splits, pa.array(SPLITS)), pa.scalar(None, pa.string()), pc.fill_null(splits, OUTSIDE))
+    reasons = pc.if_else(pc.is_in(splits, pa.array(ALL_SPLITS)), pa.scalar(None, pa.string()), pc.fill_null(splits, OUTSIDE))
     return pc.if_else(pc.is_null(rows.column(JOINED_LABEL)), UNLABELLED, reasons), splits
 
 

@@ -17,7 +17,7 @@ from raypipe.core.errors import StorageError
 from raypipe.core.rows import RowCounts
 from raypipe.core.storage import arrow_filesystem, join, path_of, read_json
 from raypipe.core.tensors import Target
-from raypipe.split import LABEL, SPLITS
+from raypipe.split import ALL_SPLITS, LABEL
 
 JOINED_AT = "__at"
 JOINED_LABEL = LABEL
@@ -105,7 +105,7 @@ class Joined:
             digest=data["digest"],
             tables=data["tables"],
             rows=RowCounts(rows["in"], rows["out"], rows["set_aside"]),
-            num_rows={split: data["num_rows"][split] for split in SPLITS},
+            num_rows={split: data["num_rows"][split] for split in ALL_SPLITS if split in data["num_rows"]},
             times={split: (low, high) for split, (low, high) in data["times"].items()},
             target=Target.from_dict(data["target"]),
             columns=tuple(data["columns"]),

@@ -20,7 +20,6 @@ from raypipe.prepare._prepared import EXAMPLES, MANIFEST, NUM_EXAMPLES, PROFILE,
 from raypipe.prepare._transform import Seen, TransformPart
 from raypipe.prepare._use import in_use
 from raypipe.prepare._user_code import digest_modules, digest_own_parts
-from raypipe.split import SPLITS
 from raypipe.tables import TableRef
 
 _JOIN_CODE = ("contract", "core", "expressions", "joins", "prepare", "split")
@@ -149,7 +148,7 @@ def _transform(plan: Plan, joined: Joined, fitted: Fitted, *, uri: str, digest: 
         target=joined.target,
         num_examples=-(-NUM_EXAMPLES // len(joined.files["train"])),
     )
-    items = [(split, stem) for split in SPLITS for stem in joined.files[split]]
+    items = [(split, stem) for split in joined.num_rows for stem in joined.files[split]]
     seen = Seen()
     for part in map_fragments(work, items, title="transform"):
         seen.add(part)

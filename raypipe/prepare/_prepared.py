@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from safetensors.numpy import load
 
 from raypipe.contract import Contract
 from raypipe.core.rows import RowCounts
@@ -20,6 +19,7 @@ from raypipe.core.storage import join, read_bytes, read_json, write_json
 from raypipe.core.tensors import LabelledTensors, Target, TrainingData
 from raypipe.features import ARROW_FILE, JSON_FILE, FittedFeatures
 from raypipe.prepare._joined import Joined, read_manifest
+from raypipe.prepare._load_parts import fill
 from raypipe.prepare._use import in_use, mark_used
 
 MANIFEST, EXAMPLES, PROFILE, MODELS = "prepared.json", "examples.arrow", "profile.json", "models"
@@ -120,8 +120,8 @@ class Prepared:
 
     def tensors(self, split: str) -> LabelledTensors:
         """All tensors of `split`, in table order."""
-        parts = [load(read_bytes(tensors_uri(self.uri, split, stem))) for stem in self.joined.files[split]]
-        named = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        uris = [tensors_uri(self.uri, split, stem) for stem in self.joined.files[split]]
+        named = fill(uris, self.num_rows[split], lambda _, shape, dtype: np.empty(shape, dtype))
         return LabelledTensors(y_N=named.pop("y_N"), inputs=named)
 
     def training_data(self) -> TrainingData:
@@ -181,20 +181,3 @@ def prepared_uri(root: str, digest: str) -> str:
 def tensors_uri(uri: str, split: str, stem: str) -> str:
     """Where stage two writes the tensors of one part."""
     return join(uri, "tensors", split, f"{stem}.safetensors")
-
-
-@dataclass(frozen=True)
-class LoadPrepared:
-    """A picklable loader: a training worker calls it to read its tensors.
-
-    Attributes:
-        uri: Folder of the prepared data.
-        allowed: As of `Prepared.open`.
-    """
-
-    uri: str
-    allowed: tuple[str, ...] = ()
-
-    def __call__(self) -> TrainingData:
-        """Train and validation rows at `uri`."""
-        return Prepared.open(self.uri, allowed=self.allowed).training_data()

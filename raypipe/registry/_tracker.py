@@ -18,6 +18,7 @@ Item = TypeVar("Item")
 _PARAM_LIMIT, _TAG_LIMIT, _KEY_LIMIT = 6_000, 8_000, 250
 _BATCH, _METRICS_BATCH = 100, 500
 _CUT = "... [cut by raypipe: {num:,} characters in all]"
+_PARENT = "mlflow.parentRunId"
 _BAD_IN_KEY = re.compile(r"[^\w\-./ :]")
 
 
@@ -83,6 +84,7 @@ def start_run(
     name: str,
     tags: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
+    parent: str = "",
 ) -> Iterator[MlflowTracker]:
     """A new run, FINISHED when the block ends, FAILED when it raises, KILLED when it is interrupted from the keyboard.
 
@@ -92,12 +94,13 @@ def start_run(
         name: Name of the run, shown to people.
         tags: Facts known at the start; git revision and dirty flag of the working folder are added.
         settings: The resolved configuration with secrets masked; recorded as parameters and as ``config.json``.
+        parent: Id of the run of which this is a part, as a trial is of a search: MLflow shows it nested below that one.
 
     Raises:
         ConfigError: when the store cannot be used.
     """
     connection = connect(tracking, storage)
-    tracker = _open(connection, name)
+    tracker = _open(connection, name, parent)
     status = "FAILED"
     try:
         tracker.log_tags({**git_tags(Path.cwd()), **(tags or {})})
@@ -118,8 +121,9 @@ def reopen_run(tracking: Tracking, storage: Storage, *, run_id: str) -> MlflowTr
     return MlflowTracker(client=connect(tracking, storage).client, run_id=run_id)
 
 
-def _open(connection: Connection, name: str) -> MlflowTracker:
-    run = connection.client.create_run(connection.experiment_id, run_name=name, tags={"mlflow.source.name": f"raypipe {name}"})
+def _open(connection: Connection, name: str, parent: str) -> MlflowTracker:
+    tags = {"mlflow.source.name": f"raypipe {name}", **({_PARENT: parent} if parent else {})}
+    run = connection.client.create_run(connection.experiment_id, run_name=name, tags=tags)
     return MlflowTracker(client=connection.client, run_id=run.info.run_id)
 
 

@@ -1,7 +1,9 @@
-"""Score: one bundle over a table version (batch inference), and over the held-out rows of a split."""
+"""Score: bundles over a table version (batch inference), and over the held-out rows of a split."""
 
 from raypipe.score._heldout import HeldOut, score_split
-from raypipe.score._loaded import loaded
-from raypipe.score._score import ModelId, Scored, Scoring, score_table
+from raypipe.score._loaded import OnDevice, loaded
+from raypipe.score._rows import ModelId
+from raypipe.score._score import Scored, score_table, score_tables
+from raypipe.score._scoring import Scoring
 
-__all__ = ["HeldOut", "ModelId", "Scored", "Scoring", "loaded", "score_split", "score_table"]
+__all__ = ["HeldOut", "ModelId", "OnDevice", "Scored", "Scoring", "loaded", "score_split", "score_table", "score_tables"]

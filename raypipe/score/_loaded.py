@@ -1,16 +1,26 @@
 """A bundle on a worker: fetched and verified once a process."""
 
 import shutil
+from dataclasses import replace
 from functools import lru_cache
+from typing import Protocol, Self, runtime_checkable
 
 from raypipe.bundle import Bundle, load_bundle
 from raypipe.core.errors import BundleError
 from raypipe.core.storage import download_folder, is_remote
 
 
-@lru_cache(maxsize=4)
-def loaded(uri: str, digest: str) -> Bundle:
-    """The bundle at `uri`, which must have `digest`.
+@runtime_checkable
+class OnDevice(Protocol):
+    """A fitted model that can answer from a GPU."""
+
+    def on(self, device: str) -> Self:
+        """The same model with its weights on `device`, "cpu" or "cuda"; it takes and gives NumPy arrays as before."""
+
+
+@lru_cache(maxsize=8)
+def loaded(uri: str, digest: str, device: str = "cpu") -> Bundle:
+    """The bundle at `uri`, which must have `digest`; its model on `device` where it can be there.
 
     Raises:
         BundleError: when it is damaged, or is another bundle.
@@ -23,4 +33,4 @@ def loaded(uri: str, digest: str) -> Bundle:
             shutil.rmtree(folder)
     if bundle.digest != digest:
         raise BundleError(uri, f"has digest {bundle.digest[:12]}, expected {digest[:12]}")
-    return bundle
+    return replace(bundle, model=bundle.model.on(device)) if device != "cpu" and isinstance(bundle.model, OnDevice) else bundle

@@ -1,75 +1,35 @@
-"""Batch inference: a table version in, a table of predictions out, part by part.
+"""Batch inference: a table version in, predictions of one or several models out, piece by piece.
 
-A part that a killed run has written is found by its name and not computed again; the table of predictions gets all
-parts in one commit, once.
+A piece that a killed run has written is found by its name and not computed again; the table of predictions of a model
+gets all of its pieces in one commit, once.
 """
 
-import json
 import uuid
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from pydantic import model_validator
 
-from raypipe.bundle import Bundle
-from raypipe.contract import Checked, masked
-from raypipe.core.config import VersionName, config, to_settings
-from raypipe.core.digest import digest_json, row_texts
-from raypipe.core.errors import ConfigError
-from raypipe.core.fragments import map_fragments
-from raypipe.core.instants import Moment, Zone, to_utc
+from raypipe.core.config import to_settings
+from raypipe.core.digest import digest_json
+from raypipe.core.errors import ConfigError, StorageError
 from raypipe.core.rows import RowCounts
-from raypipe.core.storage import Storage, arrow_filesystem, exists, join, path_of
+from raypipe.core.storage import Storage
 from raypipe.joins import Joins
-from raypipe.prepare import JOINED_AT, Plan, enrich, placed_views
-from raypipe.score._loaded import loaded
-from raypipe.tables import Found, Part, Quarantine, Stamp, TableRef, Tables, now, part_of, payload_text, rule_text, write_part
+from raypipe.prepare import Plan, placed_views
+from raypipe.score._actors import Pool, map_on_actors
+from raypipe.score._folders import check_folders
+from raypipe.score._loaded import OnDevice, loaded
+from raypipe.score._part import ModelPass, ScoredPart, ScorePart, stored_counts
+from raypipe.score._replaced import check_window, replaced_parts
+from raypipe.score._rows import ModelId, predictions_schema
+from raypipe.score._scoring import Scoring
+from raypipe.tables import Quarantine, TableRef, Tables
 
-_COUNTS = b"raypipe.rows"
-_NAMESPACE = uuid.UUID("6f0b6f5e-7a0c-5c55-9d6f-5c2c0f3a9e11")
 PREDICTIONS = "predictions"
-OUTSIDE = "outside the scored window"
-
-
-@config
-class Scoring:
-    """What to score.
-
-    Attributes:
-        table: Table of events; null takes the task's.
-        version: Its version: a number, a tag, a day or an instant; null takes the latest.
-        model: Version number or alias of the registered model.
-        since: First prediction time that is scored, read in `zone`; null from the start.
-        until: First prediction time that is not scored any more; null to the end.
-        zone: Time zone of `since` and `until`.
-    """
-
-    table: str | None = None
-    version: VersionName | None = None
-    model: VersionName = "champion"
-    since: Moment | None = None
-    until: Moment | None = None
-    zone: Zone = "UTC"
-
-    @model_validator(mode="after")
-    def _window_is_not_empty(self) -> "Scoring":
-        since, until = self.window()
-        if since is not None and until is not None and since >= until:
-            raise ValueError("the window is empty: until must be later than since")
-        return self
-
-    def window(self) -> tuple[datetime | None, datetime | None]:
-        """The instants of the window, in UTC."""
-        bounds = [None if bound is None else to_utc(bound, self.zone) for bound in (self.since, self.until)]
-        return bounds[0], bounds[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,208 +41,130 @@ class Scored:
     reused: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelId:
-    """Which registered model answers: every prediction carries it."""
-
-    name: str
-    version: int
-    digest: str
-    bundle_uri: str
-
-
 def score_table(
     plan: Plan, tables: Mapping[str, TableRef], scoring: Scoring, model: ModelId, *, storage: Storage, joins: Joins
 ) -> Scored:
-    """Score the events of `scoring` with `model` into table ``predictions/<model name>``.
+    """`score_tables` with one model."""
+    return score_tables(plan, tables, scoring, [model], storage=storage, joins=joins)[0]
+
+
+def score_tables(
+    plan: Plan, tables: Mapping[str, TableRef], scoring: Scoring, models: Sequence[ModelId], *, storage: Storage, joins: Joins
+) -> tuple[Scored, ...]:
+    """Score the events of `scoring` with each of `models` into table ``predictions/<model name>``, in one pass over them.
+
+    Each model has a commit of its own; what was scored before is not scored again.
 
     Raises:
-        ConfigError: when the model needs columns that the task does not give, or a table lacks what the task reads.
+        ConfigError: when a model needs columns that the task does not give, a table lacks what the task reads, or the
+            cluster has no room for the actors.
         TableNotFound: when there is nothing to score.
     """
     events = tables[plan.task.events]
-    since, until = scoring.window()
-    if (since or until) and not plan.task.prediction_time:
+    window = scoring.window()
+    if any(window) and not plan.task.prediction_time:
         raise ConfigError(["scoring.since and scoring.until need task.prediction_time"])
     plan.check_scored_tables(tables)
     inputs = {name: [tables[name].name, tables[name].version, tables[name].facts.get("digest", "")] for name in plan.tables}
-    way = [plan.task.derive, plan.task.prediction_time, to_settings(plan.task.views)]
-    what = {"inputs": inputs, "way": way, "window": [str(since), str(until)], "model": [model.digest, model.version]}
-    digest = digest_json(what)
-    out = Tables(storage, PREDICTIONS)
-    transaction = f"score-{digest}"
-    if out.committed(model.name, transaction):
-        ref = out.open(model.name)
-        return Scored(ref=ref, rows=_rows_of(out, ref, transaction), reused=True)
-    quarantine = Quarantine(storage, model.name, PREDICTIONS)
-    sources = [(i, events.part_uri(part)) for i, part in enumerate(events.parts)]
-    with placed_views(plan, tables, joins, scratch=storage.uri("joined", f"score-{uuid.uuid4().hex}")) as views:
-        work = _ScorePart(
-            plan=plan,
-            views=views,
-            model=model,
-            window=(since, until),
-            uri=out.uri(model.name),
-            transaction=transaction,
-            events=events.label,
-            quarantine=quarantine,
+    bounds = [str(bound) for bound in window]
+    out, passes = Tables(storage, PREDICTIONS), []
+    for model in models:
+        transaction = _transaction(plan, inputs, bounds, model)
+        quarantine = Quarantine(storage, model.name, PREDICTIONS)
+        passes.append(
+            ModelPass(model=model, device="cpu", transaction=transaction, uri=out.uri(model.name), quarantine=quarantine)
         )
-        done = list(map_fragments(work, sources, title="score"))
-    rows = reduce(add, (part.rows for part in done))
-    schema = _schema(events.schema, plan.key, loaded(model.bundle_uri, model.digest))
-    facts = {"rows": rows.to_dict(), "model": [model.name, model.version], "inputs": inputs}
-    quarantine.commit([part.records for part in done if part.records is not None], transaction)
-    parts = [part.predictions for part in done if part.predictions.num_rows]
-    ref = out.commit(model.name, parts, schema, mode="append", transaction=transaction, facts=facts)
-    return Scored(ref=ref, rows=rows, reused=False)
+    found = {one.transaction: _scored_before(out, one) for one in passes}
+    todo = list({one.transaction: one for one in passes if found[one.transaction] is None}.values())
+    if todo:
+        work = _Work(plan=plan, tables=tables, scoring=scoring, joins=joins, storage=storage)
+        pieces = work.score(todo)
+        facts = {"inputs": inputs, "events": events.name, "window": bounds}
+        for one, of_model in zip(todo, zip(*pieces, strict=True) if pieces else [()] * len(todo), strict=True):
+            found[one.transaction] = _commit(out, one, of_model, scoring, events=events, key=plan.key, facts=facts)
+    return tuple(scored for one in passes if (scored := found[one.transaction]) is not None)
 
 
-def _rows_of(out: Tables, ref: TableRef, transaction: str) -> RowCounts:
-    """Counts of an earlier scoring: those of its commit, or of its parts when Delta's log was cleaned since."""
-    facts = out.facts_of(ref.name, transaction)
-    if facts is not None:
-        return RowCounts(facts["rows"]["in"], facts["rows"]["out"], facts["rows"]["set_aside"])
-    stem = _stem(transaction)
-    uris = [ref.part_uri(part) for part in ref.parts if part.path.startswith(f"part-{stem}")]
-    return reduce(add, (_stored_counts(uri) for uri in uris), RowCounts(0, 0))
-
-
-def _stored_counts(uri: str) -> RowCounts:
-    metadata = pq.read_schema(path_of(uri), filesystem=arrow_filesystem(uri)).metadata
-    counts = json.loads(metadata[_COUNTS])
-    return RowCounts(counts["in"], counts["out"], counts["set_aside"])
-
-
-def _schema(events: pa.Schema, key: Sequence[str], bundle: Bundle) -> pa.Schema:
-    predicted = bundle.predict(bundle.examples.slice(0, 1)).to_table().schema
-    return pa.schema(
-        [
-            *(events.field(name) for name in key),
-            ("prediction_id", pa.string()),
-            ("prediction_time", pa.timestamp("us", "UTC")),
-            *predicted,
-            ("model_name", pa.string()),
-            ("model_version", pa.int64()),
-            ("model_digest", pa.string()),
-            ("scored_at", pa.timestamp("us", "UTC")),
-        ]
-    )
+def _transaction(plan: Plan, inputs: Mapping[str, Any], bounds: Sequence[str], model: ModelId) -> str:
+    way = [plan.task.derive, plan.task.prediction_time, to_settings(plan.task.views)]
+    what = {"inputs": inputs, "way": way, "window": list(bounds), "model": [model.digest, model.version]}
+    return f"score-{digest_json(what)}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Part:
-    """One file of predictions, the file with records of rows that were set aside, and the counts of both."""
-
-    predictions: Part
-    records: Part | None
-    rows: RowCounts
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ScorePart:
-    """Worker: one file of events -> one file of predictions."""
+class _Work:
+    """A pass over the events."""
 
     plan: Plan
-    views: Mapping[str, Any]
-    model: ModelId
-    window: tuple[datetime | None, datetime | None]
-    uri: str
-    transaction: str
-    events: str
-    quarantine: Quarantine
+    tables: Mapping[str, TableRef]
+    scoring: Scoring
+    joins: Joins
+    storage: Storage
 
-    def __call__(self, source: tuple[int, str]) -> _Part:
-        index, uri = source
-        path = f"part-{_stem(self.transaction)}-{index:05d}.parquet"
-        records = path.removesuffix(".parquet")
-        if exists(join(self.uri, path)):  # written after its records
-            found = part_of(self.quarantine.uri, f"{records}.parquet") if self.quarantine.has(records) else None
-            return _Part(predictions=part_of(self.uri, path), records=found, rows=_stored_counts(join(self.uri, path)))
-        events = pq.read_table(path_of(uri), columns=list(self.plan.scoring_columns), filesystem=arrow_filesystem(uri))
-        joined = enrich(events, self.plan, self.views, index)
-        inside = self._in_window(joined)
-        checked = self._checked(inside)
-        bad = checked.bad.to_pylist()
-        aside = Counter(rule_text(row["rule"], row["column"]) for row in bad)
-        aside.update({OUTSIDE: joined.num_rows - inside.num_rows} if inside.num_rows < joined.num_rows else {})
-        written = self.quarantine.write(records, self._records(inside, bad, path)) if bad else None
-        predictions = self._predict(inside.take(pa.array(checked.good_rows_M)), checked.good)
-        rows = RowCounts(events.num_rows, predictions.num_rows, dict(sorted(aside.items())))
-        metadata = {_COUNTS: json.dumps(rows.to_dict()).encode()}
-        part = write_part(self.uri, path, predictions.replace_schema_metadata(metadata))
-        return _Part(predictions=part, records=written, rows=rows)
-
-    def _in_window(self, rows: pa.Table) -> pa.Table:
-        since, until = self.window
-        if since is not None:
-            rows = rows.filter(pc.greater_equal(rows.column(JOINED_AT), pa.scalar(since, pa.timestamp("us", "UTC"))))
-        if until is not None:
-            rows = rows.filter(pc.less(rows.column(JOINED_AT), pa.scalar(until, pa.timestamp("us", "UTC"))))
-        return rows
-
-    def _checked(self, rows: pa.Table) -> Checked:
-        """The rows as the model takes them, and those that break its input contract."""
-        bundle = loaded(self.model.bundle_uri, self.model.digest)
-        missing = [name for name in bundle.input_columns if name not in rows.column_names]
-        if missing:
-            raise ConfigError(
-                [f"model {self.model.name}@{self.model.version} needs {', '.join(missing)}, which the task lacks"]
+    def score(self, passes: Sequence[ModelPass]) -> list[tuple[ScoredPart, ...]]:
+        """What the models made of each file of events."""
+        plan, scoring, events = self.plan, self.scoring, self.tables[self.plan.task.events]
+        schema = pa.schema([(name, events.schema.field(name).type) for name in plan.scoring_columns])
+        bundles = [one.bundle for one in passes]
+        for bundle in bundles:
+            check_folders(scoring.partition_by, predictions_schema(events.schema, plan.key, bundle))
+        for one in passes if scoring.mode == "replace" else ():
+            check_window(Tables(self.storage, PREDICTIONS), one.model, events.name, scoring.window())
+        pool = Pool.of(scoring, can_use_gpu=any(isinstance(bundle.model, OnDevice) for bundle in bundles))
+        sources = [(i, events.part_uri(part)) for i, part in enumerate(events.parts)]
+        scratch = self.storage.uri("joined", f"score-{uuid.uuid4().hex}")
+        with placed_views(plan, self.tables, self.joins, scratch=scratch) as views:
+            work = ScorePart(
+                plan=plan,
+                views=views,
+                passes=tuple(replace(one, device="cuda" if pool.gpus else "cpu") for one in passes),
+                window=scoring.window(),
+                events=events.label,
+                schema=schema,
+                batch_rows=scoring.batch_rows,
+                folders=scoring.partition_by,
             )
-        return bundle.inputs.of_clean_rows.check(rows.select(list(bundle.input_columns)))
-
-    def _records(self, rows: pa.Table, bad: Sequence[Mapping[str, Any]], path: str) -> pa.Table:
-        contract, personal = loaded(self.model.bundle_uri, self.model.digest).inputs, set(self.plan.personal)
-        stamp = Stamp(
-            table=self.model.name,
-            stage="score",
-            job="score",
-            contract=contract.digest,
-            transaction=self.transaction,
-            version=None,
-            at=now(),
-        )
-        broken = [masked(row, personal) for row in rows.take(pa.array([row["row"] for row in bad])).to_pylist()]
-        keys = [payload_text({name: row[name] for name in self.plan.key}) for row in broken]
-        if personal & {*self.plan.key}:  # masked keys are alike, and rows are told apart by their places
-            keys = [f"{key}, row {found['row']} for {path}" for key, found in zip(keys, bad, strict=True)]
-        return stamp.records(
-            [
-                Found(
-                    rule=found["rule"],
-                    column=found["column"],
-                    reason=found["reason"],
-                    location={"table": self.events, "key": key},
-                    payload=payload_text(row),
-                    masked=bool(personal & row.keys()),
-                )
-                for found, row, key in zip(bad, broken, keys, strict=True)
-            ]
-        )
-
-    def _predict(self, rows: pa.Table, inputs: pa.Table) -> pa.Table:
-        bundle = loaded(self.model.bundle_uri, self.model.digest)
-        schema = _schema(rows.schema, self.plan.key, bundle)
-        return pa.table(self._columns(rows, bundle, inputs), schema=schema)
-
-    def _columns(self, rows: pa.Table, bundle: Bundle, inputs: pa.Table) -> dict[str, Any]:
-        num = rows.num_rows
-        predicted = bundle.predict(inputs).to_table()
-        return {
-            **{name: rows.column(name) for name in self.plan.key},
-            **{name: predicted.column(name) for name in predicted.column_names},
-            "prediction_id": prediction_ids(self.model.digest, rows.select(list(self.plan.key))),
-            "prediction_time": rows.column(JOINED_AT) if JOINED_AT in rows.column_names else [None] * num,
-            "model_name": [self.model.name] * num,
-            "model_version": [self.model.version] * num,
-            "model_digest": [self.model.digest] * num,
-            "scored_at": [datetime.now(UTC)] * num,
-        }
+            return list(map_on_actors(work, sources, pool=pool, title="score"))
 
 
-def prediction_ids(digest: str, keys: pa.Table) -> list[str]:
-    """Ids of the predictions by the bundle with `digest` of rows with `keys`: the same row scored again keeps its id."""
-    return [str(uuid.uuid5(_NAMESPACE, f"{digest}|{text}")) for text in row_texts(keys, keys.column_names)]
+def _commit(  # noqa: PLR0913  # what a commit is made of
+    out: Tables,
+    done: ModelPass,
+    pieces: Sequence[ScoredPart],
+    scoring: Scoring,
+    *,
+    events: TableRef,
+    key: Sequence[str],
+    facts: Mapping[str, Any],
+) -> Scored:
+    model = done.model
+    rows = reduce(add, (piece.rows for piece in pieces), RowCounts(0, 0))
+    facts = {**facts, "rows": rows.to_dict(), "model": [model.name, model.version]}
+    done.quarantine.commit([piece.records for piece in pieces if piece.records is not None], done.transaction)
+    parts = [part for piece in pieces for part in piece.parts if part.num_rows]
+    gone = replaced_parts(out, model, events.name, scoring.window()) if scoring.mode == "replace" else ()
+    schema = predictions_schema(events.schema, key, loaded(model.bundle_uri, model.digest))
+    options: dict[str, Any] = {"mode": "append", "transaction": done.transaction, "facts": facts, "remove": gone}
+    return Scored(ref=out.commit(model.name, parts, schema, **options), rows=rows, reused=False)
 
 
-def _stem(transaction: str) -> str:
-    return transaction.removeprefix("score-")[:16]
+def _scored_before(out: Tables, one: ModelPass) -> Scored | None:
+    """What an earlier scoring gave, with the counts of its commit, or of its files when Delta's log was cleaned since.
+
+    Raises:
+        StorageError: when its rows left the table since.
+    """
+    name = one.model.name
+    if not out.committed(name, one.transaction):
+        return None
+    ref, facts = out.open(name), out.facts_of(name, one.transaction)
+    uris = [
+        ref.part_uri(part) for part in ref.parts if part.path.rpartition("/")[2].startswith(f"part-{stem(one.transaction)}")
+    ]
+    counts = None if facts is None else facts["rows"]
+    if counts is not None and counts["out"] and not uris:
+        problem = f"these rows were scored by {name}@{one.model.version} before, and left the table since"
+        raise StorageError(ref.uri, problem, "restore a version of it that has them (jobs/tables_history.py)")
+    if counts is not None:
+        return Scored(ref=ref, rows=RowCounts(counts["in"], counts["out"], counts["set_aside"]), reused=True)
+    return Scored(ref=ref, rows=reduce(add, (stored_counts(uri) for uri in uris), RowCounts(0, 0)), reused=True)

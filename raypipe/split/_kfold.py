@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from raypipe.core.config import config
 from raypipe.split._hash import names_of
 from raypipe.split._points import group_points, points
-from raypipe.split._protocol import LABEL, SPLITS, Ask, Split
+from raypipe.split._protocol import ALL_SPLITS, LABEL, Ask, Split
 from raypipe.split._strata import Strata, apportion
 from raypipe.split._stratified import ByStrata
 
@@ -95,10 +95,10 @@ class KFold:
         return names_of(self._places()[fold_N])
 
     def _places(self) -> NDArray[np.int64]:
-        """Of each fold, its split's place in `SPLITS`."""
-        place_P = np.full(self.folds, SPLITS.index("train"), np.int64)
-        place_P[(self.test + 1) % self.folds if self.validation is None else self.validation] = SPLITS.index("validation")
-        place_P[self.test] = SPLITS.index("test")
+        """Of each fold, its split's place in `ALL_SPLITS`."""
+        place_P = np.full(self.folds, ALL_SPLITS.index("train"), np.int64)
+        place_P[(self.test + 1) % self.folds if self.validation is None else self.validation] = ALL_SPLITS.index("validation")
+        place_P[self.test] = ALL_SPLITS.index("test")
         return place_P
 
     def _sizes(self, name: str, num_rows: int) -> list[int]:

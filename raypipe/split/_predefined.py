@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, model_validator
 
 from raypipe.core.config import config
 from raypipe.core.errors import ConfigError
-from raypipe.split._protocol import SPLITS, Ask
+from raypipe.split._protocol import CALIBRATION, Ask
 
 _SHOWN = 3
 
@@ -34,6 +34,7 @@ class PredefinedSplit:
         train: Its values for rows to learn from.
         validation: Its values for rows to stop and choose on.
         test: Its values for rows that nothing sees before the gate.
+        calibration: Its values for rows to calibrate scores on and choose the threshold; null keeps none.
         unknown: What becomes of rows with another value or null: ``refuse`` all, or ``set_aside`` these.
         together: Columns whose rows the author kept together; folds of target encoding keep them together as well.
     """
@@ -42,18 +43,25 @@ class PredefinedSplit:
     train: Values = ("train",)
     validation: Values = ("validation",)
     test: Values = ("test",)
+    calibration: Values | None = None
     unknown: Literal["refuse", "set_aside"] = "refuse"
     together: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_split_a_value(self) -> "PredefinedSplit":
-        if not (self.train and self.validation and self.test):
-            raise ValueError("each of train, validation and test needs a value")
-        values = Counter((*self.train, *self.validation, *self.test))
+        names = [*self.values()]
+        if not all(self.values().values()):
+            raise ValueError(f"each of {', '.join(names[:-1])} and {names[-1]} needs a value")
+        values = Counter(value for named in self.values().values() for value in named)
         twice = [value for value, count in values.items() if count > 1]
         if twice:
             raise ValueError(f"value {twice[0]!r} is named twice")
         return self
+
+    def values(self) -> dict[str, tuple[str, ...]]:
+        """The values that name each split."""
+        kept = {} if self.calibration is None else {CALIBRATION: self.calibration}
+        return {"train": self.train, "validation": self.validation, **kept, "test": self.test}
 
     @property
     def by_time(self) -> bool:
@@ -83,7 +91,7 @@ class PredefinedSplit:
         """
         if self.unknown == "set_aside":
             return self
-        known = (*self.train, *self.validation, *self.test)
+        known = tuple(value for named in self.values().values() for value in named)
         others: Counter[str] = sum(ask(_Others(column=self.column, known=known)), Counter())
         if others:
             most = sorted(others.items(), key=lambda found: (-found[1], found[0]))[:_SHOWN]
@@ -94,12 +102,9 @@ class PredefinedSplit:
 
     def assign(self, rows: pa.Table, *, key: tuple[str, ...], at: str | None) -> pa.Array:  # noqa: ARG002  # protocol
         """The split that the row's value is named for."""
-        values = [*self.train, *self.validation, *self.test]
-        splits = [
-            name for name in SPLITS for _ in {"train": self.train, "validation": self.validation, "test": self.test}[name]
-        ]
-        place = pc.index_in(_plain(rows.column(self.column)), pa.array(values))
-        named = pa.array(splits).take(place.combine_chunks())
+        named_by = {value: name for name, named in self.values().items() for value in named}
+        place = pc.index_in(_plain(rows.column(self.column)), pa.array([*named_by]))
+        named = pa.array([*named_by.values()]).take(place.combine_chunks())
         return pc.fill_null(named, f"{self.column} names no split")
 
 

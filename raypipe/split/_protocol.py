@@ -1,4 +1,7 @@
-"""What a split is: a rule that sends each row to train, validation or test, or says why it is set aside."""
+"""What a split is: a rule that sends each row to train, validation or test, or says why it is set aside.
+
+A split may keep a fourth part: rows for calibration, which neither shaped the weights nor are judged on.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar, runtime_checkable
@@ -6,6 +9,9 @@ from typing import Protocol, TypeVar, runtime_checkable
 import pyarrow as pa
 
 SPLITS = ("train", "validation", "test")
+CALIBRATION = "calibration"
+ALL_SPLITS = ("train", "validation", CALIBRATION, "test")
+"""With the part that exists only where a split declares it, in order of time."""
 LABEL = "__label"
 """Column with the label, null where it is not known, of the rows that a split gets."""
 
@@ -21,7 +27,7 @@ class Ask(Protocol):
 
 @runtime_checkable
 class Split(Protocol):
-    """Assigns every row to one of `SPLITS`, or to none: such a row is set aside and counted."""
+    """Assigns every row to one of `ALL_SPLITS`, or to none: such a row is set aside and counted."""
 
     def assign(self, rows: pa.Table, *, key: tuple[str, ...], at: str | None) -> pa.Array:
         """Split name of each row, from the row alone; other text says why a row is set aside, null that no window has it.
@@ -58,6 +64,15 @@ class FittedSplit(Protocol):
 
 
 @runtime_checkable
+class CalibratedSplit(Protocol):
+    """A split that can keep rows for calibration."""
+
+    @property
+    def calibration(self) -> object:
+        """Which rows; None when there are none."""
+
+
+@runtime_checkable
 class GroupedSplit(Protocol):
     """A split that says which rows it keeps together."""
 
@@ -69,6 +84,12 @@ class GroupedSplit(Protocol):
 def fit_split(split: Split, ask: Ask, *, key: tuple[str, ...], at: str | None) -> Split:
     """The split that assigns rows: `split` itself unless it must know the rows first."""
     return split.fit(ask, key=key, at=at) if isinstance(split, FittedSplit) else split
+
+
+def splits_of(split: Split) -> tuple[str, ...]:
+    """The parts that `split` declares, in order of time; a class of one's own that does not say it has the three."""
+    has_calibration = isinstance(split, CalibratedSplit) and split.calibration is not None
+    return ALL_SPLITS if has_calibration else SPLITS
 
 
 def is_stable(split: Split) -> bool:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from raypipe.core.config import config
-from raypipe.split._hash import check_shares, names_of
+from raypipe.split._hash import check_shares, names_of, places_of, shares_of
 from raypipe.split._protocol import LABEL, Ask, Split
 from raypipe.split._strata import Strata, apportion
 
@@ -24,9 +24,10 @@ class StratifiedSplit:
     which those of a `HashSplit` never do.
 
     Attributes:
-        train: Share of rows to learn from; the three shares sum to 1.
+        train: Share of rows to learn from; the shares sum to 1.
         validation: Share of rows to stop and choose on.
         test: Share of rows that nothing sees before the gate.
+        calibration: Share of rows to calibrate scores on and choose the threshold; null keeps none.
         by: Columns whose values are the classes, null among them; null takes the label.
         seed: Changes the assignment.
     """
@@ -34,12 +35,13 @@ class StratifiedSplit:
     train: float = 0.6
     validation: float = 0.2
     test: float = 0.2
+    calibration: float | None = None
     by: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     seed: int = 0
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> "StratifiedSplit":
-        check_shares((self.train, self.validation, self.test))
+        check_shares(shares_of(self))
         return self
 
     @property
@@ -74,14 +76,14 @@ class StratifiedSplit:
             ConfigError: more than 100,000 classes.
         """
         strata = Strata(columns=self.by or (LABEL,), key=key, seed=self.seed, cuts={}).fit(ask, self._sizes)
-        return ByStrata(strata=strata, columns=self.columns, places=(0, 1, 2))
+        return ByStrata(strata=strata, columns=self.columns, places=tuple(places_of(shares_of(self)).tolist()))
 
     def assign(self, rows: pa.Table, *, key: tuple[str, ...], at: str | None) -> pa.Array:
         """Split of each row, when these are all rows."""
         return self.fit(lambda question: [question(rows)], key=key, at=at).assign(rows, key=key, at=at)
 
     def _sizes(self, name: str, num_rows: int) -> list[int]:
-        return apportion(num_rows, (self.train, self.validation, self.test), name=name, seed=self.seed, first=0)
+        return apportion(num_rows, [*shares_of(self).values()], name=name, seed=self.seed, first=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +93,7 @@ class ByStrata:
     Attributes:
         strata: The classes.
         columns: Columns that it reads beside key and label.
-        places: Of each piece, its split's place in `SPLITS`.
+        places: Of each piece, its split's place in `ALL_SPLITS`.
     """
 
     strata: Strata

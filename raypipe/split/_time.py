@@ -10,7 +10,7 @@ from pydantic import model_validator
 from raypipe.core.config import config
 from raypipe.core.durations import Duration
 from raypipe.core.instants import Moment, Zone, to_utc
-from raypipe.split._protocol import SPLITS
+from raypipe.split._protocol import CALIBRATION
 
 _INSTANT = pa.timestamp("us", "UTC")
 _NONE = timedelta(0)
@@ -21,13 +21,14 @@ Bounds = tuple[Moment, Moment]
 class TimeSplit:
     """Split by prediction time into half-open windows: `from <= t < until`, read in `zone`.
 
-    A model is shaped by train and validation rows before the test window. So with `label_delay` a row of these two whose label
-    is not known at the end of its window, which is ``t + label_delay > until``, is set aside; test rows may wait for theirs.
+    A model is shaped by the rows of all windows before the test window. So with `label_delay` a row of theirs whose label is
+    not known at the end of its window, which is ``t + label_delay > until``, is set aside; test rows may wait for theirs.
 
     Attributes:
         train: First instant to learn from, and the first that is no longer learned from.
         validation: The window to stop and choose on.
         test: The window that nothing sees before the gate.
+        calibration: The window to calibrate scores on and choose the threshold, between validation and test; null keeps none.
         zone: Time zone of bounds that are written without one.
         gap: Rows less than this before the next window are set aside, so that what lasts, such as a trip, is not in two.
         label_delay: How long after the prediction time the label is known.
@@ -36,6 +37,7 @@ class TimeSplit:
     train: Bounds
     validation: Bounds
     test: Bounds
+    calibration: Bounds | None = None
     zone: Zone = "UTC"
     gap: Duration = _NONE
     label_delay: Duration = _NONE
@@ -46,8 +48,8 @@ class TimeSplit:
         for name, (low, high) in windows.items():
             if low >= high:
                 raise ValueError(f"window {name} is empty: it must end after it begins")
-        if not windows["train"][1] <= windows["validation"][0] < windows["validation"][1] <= windows["test"][0]:
-            raise ValueError("windows must follow each other: train, then validation, then test, none overlapping")
+        if any(windows[name][1] > windows[following][0] for name, following in pairwise(windows)):
+            raise ValueError(f"windows must follow each other: {', then '.join(windows)}, none overlapping")
         return self
 
     @model_validator(mode="after")
@@ -55,7 +57,7 @@ class TimeSplit:
         for name, value in (("gap", self.gap), ("label_delay", self.label_delay)):
             if value < _NONE:
                 raise ValueError(f"{name} is less than nothing; expected a time such as 3h")
-        for window, next_window in pairwise(SPLITS):
+        for window, next_window in pairwise(self.windows()):
             low, high = self.windows()[window]
             if self.label_delay >= high - low:
                 raise ValueError(f"window {window} is no longer than label_delay: no label would be known at its end")
@@ -79,9 +81,10 @@ class TimeSplit:
         return ()
 
     def windows(self) -> dict[str, tuple[datetime, datetime]]:
-        """The instants of every window, in UTC."""
-        named = zip(SPLITS, (self.train, self.validation, self.test), strict=True)
-        return {name: (to_utc(low, self.zone), to_utc(high, self.zone)) for name, (low, high) in named}
+        """The instants of every window, in UTC, in their order."""
+        kept = {} if self.calibration is None else {CALIBRATION: self.calibration}
+        named = {"train": self.train, "validation": self.validation, **kept, "test": self.test}
+        return {name: (to_utc(low, self.zone), to_utc(high, self.zone)) for name, (low, high) in named.items()}
 
     def assign(self, rows: pa.Table, *, key: tuple[str, ...], at: str | None) -> pa.Array:  # noqa: ARG002  # protocol
         """Split of each row by the window that its prediction time falls in; null outside all of them."""
@@ -90,7 +93,7 @@ class TimeSplit:
         for name, (low, high) in windows.items():
             inside = pc.and_(_not_before(times, low), _before(times, high))
             out = pc.if_else(pc.fill_null(inside, False), name, out)  # PyArrow's order
-        for name, following in pairwise(SPLITS):
+        for name, following in pairwise(windows):
             inside = pc.equal(out, name)
             if self.label_delay:
                 late = pc.greater(times, pa.scalar(windows[name][1] - self.label_delay, _INSTANT))

@@ -2,7 +2,8 @@
 
 ```text
 URI/checkpoints/00000012.safetensors   state after step 12 and the curve so far; only the newest stays
-URI/progress.json                      the curve so far, for who follows from another process
+URI/best/00000008.safetensors          the same of the best steps, when they are to be kept; best.json lists their losses
+URI/progress.json                      the curve so far, speed and cost, for who follows from another process
 URI/finished/                          the model's files; trained.json last, so finding it means finding all
 ```
 
@@ -12,20 +13,25 @@ Both engines write the same files: what one began, the other can finish.
 import json
 import shutil
 import tempfile
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import numpy as safetensors
 
 from raypipe.core import storage
-from raypipe.core.errors import BundleError, TrainingError
+from raypipe.core.errors import BundleError, StorageError, TrainingError
 from raypipe.models import Checkpoint, FittedModel, import_path, load_model
 
 Curve = list[dict[str, float]]
 _CURVE = "curve.json"
 _TRAINED = "trained.json"
+_BEST = "best.json"
+_READS = 3
+"""How often the newest checkpoint is looked for: a process of an earlier run that has not yet ended may replace it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +43,30 @@ class Saved:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a training is; `speed` and `cost` as of `Speed.to_dict` and `Cost.to_dict`."""
+
+    curve: Curve = field(default_factory=list)
+    speed: Mapping[str, float] = field(default_factory=dict)
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As stored."""
+        return {"curve": self.curve, "speed": dict(self.speed), "cost": dict(self.cost), "notes": list(self.notes)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Progress":
+        """The inverse of `to_dict`."""
+        return cls(curve=data["curve"], speed=data["speed"], cost=data["cost"], notes=tuple(data["notes"]))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A finished model and its whole curve."""
+    """A finished model and how its training went."""
 
     model: FittedModel
-    curve: Curve
+    progress: Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,37 +75,77 @@ class TrainingState:
 
     uri: str
 
-    def save(self, step: int, state: Mapping[str, bytes], curve: Curve) -> None:
-        """Keep `state` as the newest checkpoint."""
+    def check_writable(self) -> None:
+        """Refuse a place that cannot be written, before any work.
+
+        Raises:
+            StorageError: with the reason.
+        """
+        probe = storage.join(self._checkpoints, f".probe-{uuid.uuid4().hex}")
+        try:
+            storage.write_bytes(probe, b"raypipe")
+            storage.remove(probe)
+        except Exception as error:
+            problem = f"checkpoints cannot be written here ({_in_words(error)})"
+            raise StorageError(self.uri, problem, "make room or give rights, or set storage.root=URI") from error
+
+    def save(self, step: int, state: Mapping[str, bytes], curve: Curve, *, keep_best: int = 0) -> None:
+        """Keep `state` as the newest checkpoint, and beside it when it is one of the `keep_best` of the lowest loss.
+
+        Raises:
+            TrainingError: when it cannot be written; the one before is still there.
+        """
         parts = {**state, _CURVE: json.dumps(curve).encode()}
         blob = safetensors.save({name: np.frombuffer(data, dtype=np.uint8) for name, data in parts.items()})
-        uri = storage.join(self._checkpoints, f"{step:08d}.safetensors")
-        storage.write_bytes(uri, blob)
+        name = f"{step:08d}.safetensors"
+        try:
+            storage.write_bytes(storage.join(self._checkpoints, name), blob)
+            if keep_best and curve and curve[-1]["step"] == step:
+                self._keep(name, curve[-1].get("validation_loss", np.inf), blob, keep_best)
+        except Exception as error:
+            problem = f"the checkpoint of step {step} cannot be written ({_in_words(error)})"
+            raise TrainingError(f"at {self.uri}", problem, "make room; the same command goes on from the one before") from error
         for older in storage.list_files(self._checkpoints):
-            if Path(older).name != Path(uri).name:
+            if Path(older).name < name:
                 storage.remove(older)
+
+    def _keep(self, name: str, loss: float, blob: bytes, num: int) -> None:
+        index = storage.join(self._best, _BEST)
+        kept: dict[str, float] = storage.read_json(index) if storage.exists(index) else {}
+        ranked = sorted([*kept.items(), *([] if name in kept else [(name, loss)])], key=lambda item: (item[1], item[0]))
+        if name in kept or (name, loss) not in ranked[:num]:
+            return
+        storage.write_bytes(storage.join(self._best, name), blob)
+        storage.write_json(index, dict(ranked[:num]))
+        for dropped, _ in ranked[num:]:
+            storage.remove(storage.join(self._best, dropped))
 
     def restore(self) -> Saved | None:
         """The newest checkpoint, or None."""
-        names = sorted(u for u in storage.list_files(self._checkpoints) if u.endswith(".safetensors"))
-        if not names:
-            return None
-        parts = {name: array.tobytes() for name, array in safetensors.load(storage.read_bytes(names[-1])).items()}
-        curve = json.loads(parts.pop(_CURVE))
-        return Saved(checkpoint=Checkpoint(step=int(Path(names[-1]).stem), state=parts), curve=curve)
+        for _ in range(_READS):
+            names = sorted(u for u in storage.list_files(self._checkpoints) if u.endswith(".safetensors"))
+            if not names:
+                return None
+            try:
+                blob = storage.read_bytes(names[-1])
+            except StorageError:
+                continue
+            parts = {name: array.tobytes() for name, array in safetensors.load(blob).items()}
+            curve = json.loads(parts.pop(_CURVE))
+            return Saved(checkpoint=Checkpoint(step=int(Path(names[-1]).stem), state=parts), curve=curve)
+        raise StorageError(self._checkpoints, "the newest checkpoint is replaced again and again", "end the other training")
 
-    def write_progress(self, curve: Curve) -> None:
-        """Let followers see `curve`."""
-        storage.write_bytes(self._progress, json.dumps(curve).encode())
+    def write_progress(self, progress: Progress) -> None:
+        """Let followers see how far it is."""
+        storage.write_bytes(self._progress, json.dumps(progress.to_dict()).encode())
 
-    def read_progress(self) -> Curve:
-        """The curve as last written; empty before the first."""
+    def read_progress(self) -> Progress:
+        """As last written; empty before the first."""
         if not storage.exists(self._progress):
-            return []
-        curve: Curve = json.loads(storage.read_bytes(self._progress))
-        return curve
+            return Progress()
+        return Progress.from_dict(json.loads(storage.read_bytes(self._progress)))
 
-    def finish(self, model: FittedModel, curve: Curve) -> None:
+    def finish(self, model: FittedModel, progress: Progress) -> None:
         """Keep `model` as the result.
 
         Raises:
@@ -90,7 +155,7 @@ class TrainingState:
             folder = Path(name)
             model.save(folder)
             _check_loads_back(model, folder)
-            (folder / _TRAINED).write_text(json.dumps({"kind": model.kind, "curve": curve}))
+            (folder / _TRAINED).write_text(json.dumps({"kind": model.kind, **progress.to_dict()}))
             storage.upload_folder(folder, self._finished, last=_TRAINED)
 
     def finished(self) -> Finished | None:
@@ -104,10 +169,10 @@ class TrainingState:
         finally:
             if storage.is_remote(self._finished):
                 shutil.rmtree(folder)
-        return Finished(model=model, curve=facts["curve"])
+        return Finished(model=model, progress=Progress.from_dict(facts))
 
     def tidy(self) -> None:
-        """Remove all but the finished model."""
+        """Remove all but the finished model and the best checkpoints."""
         for uri in (self._checkpoints, self._progress, self.ray_uri):
             storage.remove(uri)
 
@@ -121,12 +186,20 @@ class TrainingState:
         return storage.join(self.uri, "checkpoints")
 
     @property
+    def _best(self) -> str:
+        return storage.join(self.uri, "best")
+
+    @property
     def _progress(self) -> str:
         return storage.join(self.uri, "progress.json")
 
     @property
     def _finished(self) -> str:
         return storage.join(self.uri, "finished")
+
+
+def _in_words(error: Exception) -> str:
+    return " ".join(str(error or type(error).__name__).split())
 
 
 def _check_loads_back(model: FittedModel, folder: Path) -> None:

@@ -1,0 +1,155 @@
+"""Work on a pool of actors: each keeps what the work loads, such as a model, from piece to piece.
+
+Like `core.fragments.map_fragments`, with actors in the place of tasks: for work that is dear to begin, or takes a GPU.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ray import cloudpickle
+
+from raypipe.core.console import bar
+from raypipe.core.errors import ConfigError, RaypipeError
+from raypipe.score._scoring import Scoring
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_LIVES = 3
+"""How often a dead actor is replaced, and its piece repeated."""
+
+_STOP_S = 10
+"""How long a call that ends early waits for the pieces that are being worked on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """How many actors work, and what each reserves."""
+
+    most: int
+    cpus: float
+    gpus: float = 0.0
+
+    @classmethod
+    def of(cls, scoring: Scoring, *, can_use_gpu: bool) -> "Pool":
+        """The pool that `scoring` asks for, on the cluster as it is.
+
+        Raises:
+            ConfigError: when the cluster has no room for the least number of actors, or no model can use a GPU that is
+                asked for.
+        """
+        if scoring.use_gpu is True and not can_use_gpu:
+            raise ConfigError(["scoring.use_gpu=true: none of the models can use a GPU; set scoring.use_gpu=auto"])
+        cpus, gpus = scoring.cpus_per_actor, 0.0
+        if can_use_gpu and scoring.use_gpu in (True, "auto"):
+            room = _room(cpus, scoring.gpus_per_actor)
+            gpus = scoring.gpus_per_actor if scoring.use_gpu is True or room else 0.0
+        room, wanted = _room(cpus, gpus), scoring.num_actors
+        least, most = wanted if isinstance(wanted, tuple) else (wanted or 1, wanted or max(room, 1))
+        if room < least:
+            each = f"{cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
+            problem = f"scoring.num_actors: {least} actor(s) with {each} each do not fit the cluster, which has room for {room}"
+            raise ConfigError([f"{problem}; lower num_actors, cpus_per_actor or gpus_per_actor"])
+        return cls(most=most, cpus=cpus, gpus=gpus)
+
+
+def map_on_actors(work: Callable[[Item], Result], items: Sequence[Item], *, pool: Pool, title: str) -> Iterator[Result]:
+    """Run `work` on every item on a pool of actors; yields the results in the order of `items`.
+
+    An actor takes the next piece when it has done one. Those that find no room yet join when there is some. An actor whose
+    process or node dies is replaced and its piece repeated, up to three times. After an error, or when the caller stops
+    early, no further piece begins, and those that run are waited for, up to 10 s.
+
+    Args:
+        work: A picklable function; each actor unpacks it once.
+        items: Small picklable descriptions of work.
+        pool: How many actors, and what they reserve.
+        title: What the progress bar says.
+
+    Raises:
+        RaypipeError: what `work` raised, as it was raised.
+        ray.exceptions.RayError: for any other exception, with the actor's traceback, and for an actor that died each time.
+    """
+    import ray
+
+    waiting, done, taken = deque(enumerate(items)), dict[int, Any](), 0
+    with bar(title, len(items)) as progress, _actors(work, pool, len(items)) as running:
+        while taken < len(items):
+            (ref,), _ = ray.wait(list(running), num_returns=1)
+            actor, index = running.pop(ref)
+            if index is not None:
+                done[index] = _value(ray.get(ref))
+                progress.advance()
+            if waiting:
+                index, item = waiting.popleft()
+                running[actor.do.remote(item)] = (actor, index)
+            while taken in done:
+                yield done.pop(taken)
+                taken += 1
+
+
+@contextmanager
+def _actors(work: Callable[[Any], Any], pool: Pool, num_items: int) -> Iterator[dict[Any, tuple[Any, int | None]]]:
+    """What runs: for each call of an actor, the actor and the number of its piece; at first each is only started."""
+    import ray
+
+    shipped = ray.put(work)
+    # SPREAD leaves the caller's placement group, as in `core.fragments`
+    options = {"num_cpus": pool.cpus, "num_gpus": pool.gpus, "scheduling_strategy": "SPREAD"}
+    actor = ray.remote(_Actor).options(max_restarts=_LIVES, max_task_retries=_LIVES, **options)
+    actors = [actor.remote((shipped,)) for _ in range(min(pool.most, num_items))]
+    running: dict[Any, tuple[Any, int | None]] = {one.started.remote(): (one, None) for one in actors}
+    try:
+        yield running
+    finally:
+        busy = [ref for ref, (_, index) in running.items() if index is not None]
+        if ray.is_initialized():
+            if busy:
+                ray.wait(busy, num_returns=len(busy), timeout=_STOP_S, fetch_local=False)
+            for one in actors:
+                ray.kill(one)
+
+
+class _Actor:
+    """One process of the pool."""
+
+    def __init__(self, parcel: tuple[Any]) -> None:
+        import ray
+
+        self._work: Callable[[Any], Any] = ray.get(parcel[0])
+
+    def started(self) -> None:
+        """Nothing: answered once the actor is there."""
+
+    def do(self, item: Any) -> bytes:
+        """The packed result of one piece, or the raypipe error that it raised."""
+        try:
+            done = _Done(value=self._work(item))
+        except RaypipeError as error:
+            done = _Done(error=error)
+        return bytes(cloudpickle.dumps(done))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Done:
+    value: Any = None
+    error: RaypipeError | None = None
+
+
+def _value(packed: bytes) -> Any:
+    done: _Done = cloudpickle.loads(packed)
+    if done.error is not None:
+        raise done.error
+    return done.value
+
+
+def _room(cpus: float, gpus: float) -> int:
+    """How many actors the nodes have place for, were nothing else running."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(
+        int(min(node.get("CPU", 0.0) / cpus, node.get("GPU", 0.0) / gpus if gpus else float("inf")) + 1e-9) for node in nodes
+    )

@@ -1,0 +1,33 @@
+"""Searches: Hydra's sweep grammar as a space, trials on Ray Tune, records from which a search goes on."""
+
+from raypipe.tune._records import AxisFacts, Search, Trial
+from raypipe.tune._run import run_search
+from raypipe.tune._settings import (
+    Asha,
+    GridSearch,
+    MedianStopping,
+    NoStopping,
+    OptunaSearch,
+    RandomSearch,
+    Tuning,
+)
+from raypipe.tune._space import Space, preflight, read_space
+from raypipe.tune._work import TrialSpec
+
+__all__ = [
+    "Asha",
+    "AxisFacts",
+    "GridSearch",
+    "MedianStopping",
+    "NoStopping",
+    "OptunaSearch",
+    "RandomSearch",
+    "Search",
+    "Space",
+    "Trial",
+    "TrialSpec",
+    "Tuning",
+    "preflight",
+    "read_space",
+    "run_search",
+]
