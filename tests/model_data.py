@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from raypipe.core.config import config
 from raypipe.core.errors import TrainingError
 from raypipe.core.tensors import LabelledTensors, Target, Tensors, TrainingData
 from raypipe.core.tensors import TensorSpecs as Specs
-from raypipe.models import Checkpoint, FittedModel, Framework, Loop, Mlp
+from raypipe.models import Checkpoint, FittedModel, Framework, Loop, Mlp, Recipe
 
 KINDS = ("binary", "multiclass", "regression")
 _LOADERS = {"binary": datasets.load_breast_cancer, "multiclass": datasets.load_wine, "regression": datasets.load_diabetes}
@@ -58,8 +60,27 @@ class MemoryLoop:
     num_threads: int = 1
     device: str = "cpu"
     interrupt_after: int | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    memory_bytes: int = 2**33
+    core_hours: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
     saved: Checkpoint | None = None
+    measured: list[tuple[int, float, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def scratch(self) -> Path:
+        self._scratch = tempfile.TemporaryDirectory(prefix="raypipe-")
+        return Path(self._scratch.name)
+
+    def measure(self, *, rows: int, seconds: float, waited_s: float = 0.0) -> None:
+        self.measured.append((rows, seconds, waited_s))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def network_params(self) -> Mapping[str, Any]:
+        return {}
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
         self.curve.append({"step": step, **metrics})

@@ -9,11 +9,13 @@ from sklearn import metrics
 
 from raypipe.core.errors import FeatureError, TrainingError
 from raypipe.core.tensors import LabelledTensors, Target, TensorSpecs, TrainingData
-from raypipe.models import FittedModel, FittedXgboost, Mlp, Xgboost, load_model, roc_auc
+from raypipe.models import FittedModel, FittedXgboost, Linear, Mlp, Recipe, Xgboost, load_model, roc_auc
 
-XGBOOST = Xgboost(num_rounds=60, max_depth=3, early_stopping_rounds=10, subsample=0.7, colsample=0.8, checkpoint_rounds=5)
-MLP = Mlp(hidden_dims=(16, 8), batch_size=32, max_epochs=25, patience=6, learning_rate=0.01, dropout=0.2)
+XGBOOST = Xgboost(num_rounds=60, max_depth=3, subsample=0.7, colsample=0.8)
+MLP = Mlp(hidden_dims=(16, 8), batch_size=32, max_epochs=25, learning_rate=0.01, dropout=0.2)
+LINEAR = Linear(l2=1e-2)
 MODELS = [pytest.param(XGBOOST, id="xgboost"), pytest.param(MLP, id="mlp")]
+WITH_LINEAR = [*MODELS, pytest.param(LINEAR, id="linear")]
 
 
 def saved_bytes(model, folder):
@@ -25,7 +27,7 @@ def without(rows: LabelledTensors, name: str) -> LabelledTensors:
     return replace(rows, inputs={**rows.inputs, name: rows.inputs[name][:, :0]})
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", WITH_LINEAR)
 @pytest.mark.parametrize(
     ("kind", "score", "at_least"),
     [
@@ -61,7 +63,7 @@ def test_the_kept_step_has_the_lowest_reported_loss_and_the_loss_is_that_of_the_
         assert best["validation_auc"] == pytest.approx(metrics.roc_auc_score(y_N, answers), abs=1e-6)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", WITH_LINEAR)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_saved_model_loads_back_with_the_same_answers_and_holds_no_pickle(model, kind, tmp_path):
     rows = data(kind)
@@ -86,9 +88,10 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(model, tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("model", "step"), [(XGBOOST, 10), (MLP, 3)], ids=["xgboost", "mlp"])
+@pytest.mark.parametrize(("model", "step"), [(XGBOOST, 10), (MLP, 3), (LINEAR, 5)], ids=["xgboost", "mlp", "linear"])
 def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_bytes(model, step, kind, tmp_path):
-    rows, undisturbed, loop = data(kind), MemoryLoop(), MemoryLoop(interrupt_after=step)
+    recipe = Recipe(checkpoint_every=step)
+    rows, undisturbed, loop = data(kind), MemoryLoop(recipe=recipe), MemoryLoop(recipe=recipe, interrupt_after=step)
     with pytest.raises(Interrupted):
         model.train(rows, loop)
     loop.interrupt_after = None
@@ -109,7 +112,7 @@ def test_a_finished_training_that_is_resumed_adds_no_step():
     assert (first.predict(rows.validation.inputs) == second.predict(rows.validation.inputs)).all()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", WITH_LINEAR)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_is_answered_the_same_alone_and_in_company(model, kind):
     rows = data(kind)
@@ -121,7 +124,7 @@ def test_a_row_is_answered_the_same_alone_and_in_company(model, kind):
     assert fitted.predict(rows.validation.take(slice(0, 0)).inputs).shape == (0, *together.shape[1:])
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", WITH_LINEAR)
 @pytest.mark.parametrize("name", ["numbers_NF", "categories_NC"])
 def test_a_model_takes_only_numbers_or_only_categories(model, name):
     rows = data()
@@ -131,7 +134,7 @@ def test_a_model_takes_only_numbers_or_only_categories(model, name):
     assert roc_auc(rows.validation.y_N, answers) > 0.7
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", WITH_LINEAR)
 def test_read_only_tensors_are_accepted_and_left_as_they_are(model):
     rows = data()
     before = rows.train.inputs["numbers_NF"].copy()

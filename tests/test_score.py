@@ -3,7 +3,7 @@
 import datetime as dt
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,83 +11,23 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from bundle_parts import PlainLoop
+import score_parts
+from score_parts import NUM, ByKind, Ready, frame, parts, saved
 from shops import KINDS, NUM_FILES, SHOPS, TABLES, TASK, Shop, orders, specs, write_csv
 
-from raypipe.bundle import Bundle, save_bundle
 from raypipe.contract import Column, Contract
 from raypipe.core.config import build
 from raypipe.core.errors import BundleError, ConfigError
 from raypipe.core.rows import RowCounts
 from raypipe.core.storage import Storage
 from raypipe.ingest import ingest_tables
-from raypipe.joins import Joins
-from raypipe.models import Xgboost
-from raypipe.prepare import Plan, Prepared
-from raypipe.score import ModelId, Scored, Scoring, loaded, score_split, score_table
+from raypipe.prepare import Prepared
+from raypipe.score import Scoring, loaded, score_split
 from raypipe.split import HashSplit
-from raypipe.tables import Quarantine, TableRef, Tables
+from raypipe.tables import Quarantine, Tables
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
-NUM = 600
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A trained model of one kind, what it was trained on, and the tables to score."""
-
-    plan: Plan
-    prepared: Prepared
-    bundle: Bundle
-    model: ModelId
-    tables: Mapping[str, TableRef]
-
-    def score(self, storage: Storage, *, plan: Plan | None = None, model: ModelId | None = None, **scoring: Any) -> Scored:
-        return score_table(
-            plan or self.plan,
-            self.tables,
-            build(scoring, Scoring),
-            model or self.model,
-            storage=storage,
-            joins=Joins(),
-        )
-
-
-ByKind = Mapping[str, Ready]
-
-
-def saved(bundle: Bundle, folder: Path, version: int = 1) -> ModelId:
-    return ModelId(name="m", version=version, digest=save_bundle(bundle, folder), bundle_uri=str(folder))
-
-
-@pytest.fixture(scope="module")
-def ready(kept: tuple[Shop, Prepared], tmp_path_factory: pytest.TempPathFactory) -> ByKind:
-    shop, _ = kept
-    out = {}
-    for kind, task in KINDS.items():
-        plan = shop.plan(task)
-        prepared = shop.prepared(plan)
-        bundle = Bundle(
-            inputs=prepared.inputs,
-            sources=prepared.sources,
-            features=prepared.features,
-            model=Xgboost(num_rounds=4, max_depth=3).train(prepared.training_data(), PlainLoop()),
-            target=prepared.target,
-            examples=prepared.joined.head("train", 32).select(list(prepared.inputs.columns)),
-            threshold=0.5 if kind == "binary" else None,
-        )
-        model = saved(bundle, tmp_path_factory.mktemp("bundles") / kind)
-        out[kind] = Ready(plan=plan, prepared=prepared, bundle=bundle, model=model, tables=shop.tables())
-    return out
-
-
-def frame(scored: Scored) -> pl.DataFrame:
-    return pl.read_delta(scored.ref.uri).sort("id")
-
-
-def parts(storage: Storage) -> dict[str, int]:
-    return {p.name: p.stat().st_mtime_ns for p in (Path(storage.root) / "predictions" / "m").glob("part-*.parquet")}
-
+ready = score_parts.ready
 
 # --- what comes out ---
 

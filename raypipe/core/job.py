@@ -4,7 +4,11 @@
 python jobs/train.py experiment=flights model.max_depth=5     run
 python jobs/train.py experiment=flights --cfg                 print the composed configuration
 python jobs/train.py --config-dir my/conf experiment=mine     your conf folder before raypipe's own
+python jobs/tune.py experiment=flights 'model.max_depth=range(3,9)'    a search; the same: jobs/train.py -m ...
 ```
+
+Sweeps on the command line of a job that searches become part of the setting ``tune.space``; a single value for a key
+takes the axis out that a file put in.
 
 Exit codes: 0 done; 1 failed; 2 the configuration or the input is wrong; 3 the gate said no. The last line on stdout is
 one JSON object, printed after Ray is shut down.
@@ -23,16 +27,20 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from ray.exceptions import RayTaskError
 
 from raypipe.core import cluster, compose
 from raypipe.core.config import build
 from raypipe.core.console import console, say
 from raypipe.core.errors import ConfigError, RaypipeError
+from raypipe.core.sweep import split_overrides
 
 T = TypeVar("T")
+Main = Callable[[T, "JobRecord"], None]
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_HOLD = 0, 1, 2, 3
+_SPACE = "tune.space"
+"""Setting that takes the sweeps of the command line."""
 
 
 @dataclass
@@ -44,12 +52,14 @@ class JobRecord:
         settings: The resolved configuration with secrets masked.
         result: What the JSON line will carry.
         exit_code: 0, or 3 when the gate said no.
+        composition: How the configuration was composed; sweeps are not among its overrides.
     """
 
     job: str
     settings: dict[str, Any]
     result: dict[str, Any] = field(default_factory=dict)
     exit_code: int = EXIT_OK
+    composition: compose.Composition = field(default_factory=lambda: compose.Composition(job=""))
 
     def finish(self, *, hold: bool = False, **facts: Any) -> None:
         """Add `facts` to the result; `hold` ends the job with exit code 3."""
@@ -57,29 +67,42 @@ class JobRecord:
         self.exit_code = EXIT_HOLD if hold else EXIT_OK
 
 
-def job(name: str, cls: type[T]) -> Callable[[Callable[[T, JobRecord], None]], Callable[..., int]]:
-    """Make `main(run, record)` a job: compose, build `cls`, run, and end with an exit code and one JSON line."""
+def job(
+    name: str, cls: type[T], *, sweeps: bool = False, multirun: Main[T] | None = None
+) -> Callable[[Main[T]], Callable[..., int]]:
+    """Make `main(run, record)` a job: compose, build `cls`, run, and end with an exit code and one JSON line.
 
-    def decorate(main: Callable[[T, JobRecord], None]) -> Callable[..., int]:
+    Args:
+        name: Of the job and of its primary configuration.
+        cls: What the configuration becomes; with sweeps it has a part `tune` with the setting `space`.
+        sweeps: The job takes sweeps.
+        multirun: With ``-m`` this runs instead, and takes sweeps.
+    """
+
+    def decorate(main: Main[T]) -> Callable[..., int]:
         @wraps(main)
         def run(argv: Sequence[str] | None = None) -> int:
-            return run_job(name, cls, main, sys.argv[1:] if argv is None else argv)
+            return run_job(name, cls, main, sys.argv[1:] if argv is None else argv, sweeps=sweeps, multirun=multirun)
 
         return run
 
     return decorate
 
 
-def run_job(name: str, cls: type[T], main: Callable[[T, JobRecord], None], argv: Sequence[str]) -> int:
-    """Run `main` as job `name`; returns the exit code."""
+def run_job(
+    name: str, cls: type[T], main: Main[T], argv: Sequence[str], *, sweeps: bool = False, multirun: Main[T] | None = None
+) -> int:
+    """Run `main`, or with ``-m`` `multirun`, as job `name`; returns the exit code."""
     started = time.monotonic()
     _importable_from_cwd()
     record, own_cluster = JobRecord(job=name, settings={}), not cluster.is_connected()
     error: BaseException | None = None
     try:
         _check_environment()
-        arguments = _parse(name, argv)
-        cfg = compose.compose(name, arguments.overrides, conf_dir=arguments.config_dir)
+        arguments = _parse(name, argv, searches=sweeps or multirun is not None)
+        if arguments.multirun and multirun is not None:
+            sweeps, main = True, multirun
+        record.composition, cfg = _composed(name, arguments, sweeps=sweeps, can_search=multirun is not None)
         if arguments.cfg:
             print(OmegaConf.to_yaml(cfg), end="")  # noqa: T201  # this is the answer to --cfg
             return EXIT_OK
@@ -103,6 +126,28 @@ def run_job(name: str, cls: type[T], main: Callable[[T, JobRecord], None], argv:
     return record.exit_code
 
 
+def _composed(
+    name: str, arguments: argparse.Namespace, *, sweeps: bool, can_search: bool
+) -> tuple[compose.Composition, DictConfig]:
+    """How the job is composed and what came out, sweeps in ``tune.space``.
+
+    Raises:
+        ConfigError: for a sweep where one run is asked for, besides what `compose.compose` raises.
+    """
+    conf_dir = str(Path(arguments.config_dir).absolute()) if arguments.config_dir else None
+    plain, swept = split_overrides(arguments.overrides)
+    if swept and not sweeps:
+        instead = f"; for a search write raypipe tune ..., or raypipe {name} -m ..." if can_search else ""
+        raise ConfigError([f"{swept[0]}: a sweep of several values; one run takes one value for each setting{instead}"])
+    cfg = compose.compose(name, plain, conf_dir=conf_dir)
+    if sweeps:
+        fixed = {compose.key_of(line) for line in plain}
+        space = {key: text for key, text in (OmegaConf.select(cfg, _SPACE) or {}).items() if key not in fixed}
+        space |= {compose.key_of(line): line.partition("=")[2] for line in swept}
+        OmegaConf.update(cfg, _SPACE, space, merge=False)
+    return compose.Composition(job=name, fixed=plain, conf_dir=conf_dir), cfg
+
+
 class _Parser(argparse.ArgumentParser):
     """Wrong options end as every other wrong setting: one line, exit code 2 and the JSON line."""
 
@@ -110,7 +155,7 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError([f"{message} (--help says more)"])
 
 
-def _parse(name: str, argv: Sequence[str]) -> argparse.Namespace:
+def _parse(name: str, argv: Sequence[str], *, searches: bool) -> argparse.Namespace:
     parser = _Parser(
         prog=f"raypipe {name}",
         description=f"Run job {name}. Every setting is a Hydra override: group=option or setting=value.",
@@ -119,7 +164,10 @@ def _parse(name: str, argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", help="for example experiment=flights model.max_depth=5")
     parser.add_argument("--config-dir", "-cd", help="your conf folder, searched before raypipe's own (default ./conf)")
     parser.add_argument("--cfg", nargs="?", const="job", choices=["job"], help="print the composed configuration and stop")
-    return parser.parse_args(list(argv))
+    if searches:
+        parser.add_argument("-m", "--multirun", action="store_true", help="search over the sweeps among the overrides")
+    parser.set_defaults(multirun=False)
+    return parser.parse_intermixed_args(list(argv))
 
 
 def _check_environment() -> None:

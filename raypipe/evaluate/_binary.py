@@ -91,7 +91,8 @@ class BinarySample:
             ValueError: for a threshold metric without a threshold.
         """
         if self.threshold is None and not _THRESHOLD_METRICS.isdisjoint(names):
-            raise ValueError("accuracy, precision, recall, f1 and mean_cost of a binary target need a threshold chosen before")
+            those = ", ".join(sorted(_THRESHOLD_METRICS))
+            raise ValueError(f"{those} of a binary target need a threshold chosen on validation")
         counts = self.counts(draw_BN)
         with np.errstate(divide="ignore", invalid="ignore"):
             return {name: _FORMULAS[name](self, counts) for name in names}
@@ -152,7 +153,7 @@ def detail_of(
         ValueError: without a threshold.
     """
     if sample.threshold is None:
-        raise ValueError("a binary target is judged at a threshold chosen before, on other rows; give ScoredRows one")
+        raise ValueError("a binary target is judged at a threshold chosen on validation or calibration; give ScoredRows one")
     c = sample.every_row()
     tp, fp, pos, neg = (int(v[0]) for v in (c.tp, c.fp, c.pos_B, c.neg_B))
     edges = np.linspace(0, 1, _NUM_BARS + 1)

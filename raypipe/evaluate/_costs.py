@@ -62,3 +62,6 @@ class Choice:
     def words(self) -> str:
         """For people: "chosen on validation rows for the best F1"."""
         return f"chosen on {self.split} rows for {'the best F1' if self.by == 'f1' else 'the least mean cost'}"
+
+
+BY_F1 = Choice()

@@ -1,59 +1,21 @@
 """From scored rows to an evaluation: metrics with intervals, the curves behind them, and slices."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from raypipe.core.config import config
-from raypipe.core.tensors import Target, TargetKind
 from raypipe.evaluate import _binary, _multiclass, _regression
 from raypipe.evaluate._bootstrap import Resampling, Sample, number, point, resample
-from raypipe.evaluate._evaluation import Detail, Evaluation, Metric, SliceRow
-from raypipe.evaluate._rows import METRICS, ScoredRows, check_metric, main_metric
+from raypipe.evaluate._costs import COST
+from raypipe.evaluate._evaluation import Bin, Detail, Evaluation, Metric, Recalibration, Reliability, SliceRow
+from raypipe.evaluate._evaluator import Evaluator
+from raypipe.evaluate._rows import METRICS, ScoredRows
+from raypipe.evaluate._samples import sample_of, sample_of_rows
 
 _NULL = "(null)"
 OTHER = "other (small)"
-
-
-@config
-class Evaluator:
-    """How a model is judged.
-
-    Attributes:
-        metric: The metric that speaks for the model; null takes roc_auc (binary), accuracy (multiclass), rmse (regression).
-        slices: Columns by whose values the metrics are broken down.
-        min_slice_rows: Values with fewer rows are judged together as "other (small)".
-        max_slice_values: Values shown per column, the largest; the others join "other (small)".
-        num_resamples: Bootstrap resamples behind each interval.
-        confidence: Coverage of the intervals.
-        seed: Seed of the resamples.
-    """
-
-    metric: str | None = None
-    slices: tuple[str, ...] = ()
-    min_slice_rows: Annotated[int, Field(ge=1)] = 100
-    max_slice_values: Annotated[int, Field(ge=1)] = 20
-    num_resamples: Annotated[int, Field(ge=20)] = 400
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    seed: Annotated[int, Field(ge=0)] = 0
-
-    @property
-    def resampling(self) -> Resampling:
-        """How the intervals are made."""
-        return Resampling(num_resamples=self.num_resamples, seed=self.seed, confidence=self.confidence)
-
-    def main_metric(self, kind: TargetKind) -> str:
-        """The metric that speaks for a model of this kind.
-
-        Raises:
-            ConfigError: when `metric` is not one of this kind.
-        """
-        name = self.metric or main_metric(kind)
-        check_metric(name, kind=kind, setting="evaluator.metric")
-        return name
 
 
 def evaluate(rows: ScoredRows, *, evaluator: Evaluator) -> Evaluation:
@@ -64,14 +26,9 @@ def evaluate(rows: ScoredRows, *, evaluator: Evaluator) -> Evaluation:
         ValueError: for a binary target without a threshold.
     """
     target, main = rows.target, evaluator.main_metric(rows.target.kind)
-    names = tuple(METRICS[target.kind])
-    sample = sample_of(target, rows.y_N, rows.scores, rows.threshold)
+    sample = sample_of_rows(rows)
     detail = _detail_of(sample, rows)
-    values, draws = point(sample, names), resample(sample, names, evaluator.resampling)
-    metrics = {}
-    for name in names:
-        low, high = evaluator.resampling.interval(draws[name])
-        metrics[name] = Metric(value=values[name], low=low, high=high, split=rows.split, num_rows=len(rows))
+    metrics = _measure(sample, _names(rows), rows.split, evaluator.resampling)
     return Evaluation(
         target=target,
         split=rows.split,
@@ -83,22 +40,51 @@ def evaluate(rows: ScoredRows, *, evaluator: Evaluator) -> Evaluation:
         confidence=evaluator.confidence,
         num_resamples=evaluator.num_resamples,
         seed=evaluator.seed,
+        costs=rows.costs,
+        recalibration=_recalibration(rows, evaluator.resampling),
     )
 
 
-def sample_of(target: Target, y_N: NDArray[Any], scores: NDArray[Any], threshold: float | None) -> Sample:
-    """The rows in the form that the metrics of this kind of target are computed from."""
-    if target.kind == "binary":
-        return _binary.BinarySample(y_N, scores, threshold)
-    if target.kind == "multiclass":
-        return _multiclass.MulticlassSample(y_N, scores)
-    return _regression.RegressionSample(y_N, scores)
+def _names(rows: ScoredRows) -> tuple[str, ...]:
+    return (*METRICS[rows.target.kind], *([COST] if rows.costs is not None else []))
+
+
+def _measure(sample: Sample, names: tuple[str, ...], split: str, resampling: Resampling) -> dict[str, Metric]:
+    """Metrics with their intervals."""
+    values, draws = point(sample, names), resample(sample, names, resampling)
+    metrics = {}
+    for name in names:
+        low, high = resampling.interval(draws[name])
+        metrics[name] = Metric(value=values[name], low=low, high=high, split=split, num_rows=len(sample))
+    return metrics
+
+
+def _recalibration(rows: ScoredRows, resampling: Resampling) -> Recalibration | None:
+    if rows.raw is None:
+        return None
+    before, after = (_reliability(rows, scores, resampling) for scores in (rows.raw, rows.scores))
+    return Recalibration(kind=rows.calibrator, before=before, after=after)
+
+
+def _reliability(rows: ScoredRows, scores: NDArray[Any], resampling: Resampling) -> Reliability:
+    sample = sample_of(rows.target, rows.y_N, scores)
+    if rows.target.kind == "binary":
+        bins = _binary.share_bins(scores, rows.y_N)
+    else:
+        bins = _binary.share_bins(scores.max(axis=1), np.argmax(scores, axis=1) == rows.y_N)
+    names = ("log_loss", "brier") if rows.target.kind == "binary" else ("log_loss",)
+    return Reliability(bins=bins, ece=calibration_error(bins), metrics=_measure(sample, names, rows.split, resampling))
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Expected calibration error (Naeini et al. 2015): mean distance of stated and actual over the bins, weighted by rows."""
+    return float(sum(b.num_rows * abs(b.predicted - b.actual) for b in bins) / sum(b.num_rows for b in bins))
 
 
 def _detail_of(sample: Sample, rows: ScoredRows) -> Detail:
     if isinstance(sample, _binary.BinarySample):
         classes = rows.target.classes or ("false", "true")
-        return _binary.detail_of(sample, y_N=rows.y_N, scores_N=rows.scores, classes=classes)
+        return _binary.detail_of(sample, y_N=rows.y_N, scores_N=rows.scores, classes=classes, choice=rows.choice)
     if isinstance(sample, _multiclass.MulticlassSample):
         return _multiclass.detail_of(sample, rows.target.classes)
     assert isinstance(sample, _regression.RegressionSample)
@@ -130,8 +116,8 @@ def _text(value: object) -> str:
 
 def _slice(rows: ScoredRows, name: tuple[str, str], index: NDArray[np.int64], *, main: str, evaluator: Evaluator) -> SliceRow:
     y_N, num_rows = rows.y_N[index], len(index)
-    sample = sample_of(rows.target, y_N, rows.scores[index], rows.threshold)
-    values = point(sample, tuple(METRICS[rows.target.kind]))
+    sample = sample_of(rows.target, y_N, rows.scores[index], rows.threshold, rows.costs)
+    values = point(sample, _names(rows))
     low, high = evaluator.resampling.interval(resample(sample, (main,), evaluator.resampling)[main])
     if values[main] is None:
         low, high = None, None

@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from raypipe.core.tensors import Target
+from raypipe.evaluate._costs import BY_F1, COST, Choice, Costs
+from raypipe.evaluate._looked import BehaviourResult, Contributions, Importances
+from raypipe.evaluate._rows import METRICS, Better
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,8 @@ class BinaryDetail:
         calibration: Quantile bins of the score.
         histogram: Scores per actual class.
         by_threshold: Precision, recall and f1 at each threshold between the lowest and the highest score.
+        choice: How the threshold was chosen.
+        cost_by_threshold: Mean cost at each threshold; None without costs.
     """
 
     threshold: float
@@ -79,6 +84,8 @@ class BinaryDetail:
     calibration: tuple[Bin, ...]
     histogram: Histogram
     by_threshold: dict[str, Curve]
+    choice: Choice = BY_F1
+    cost_by_threshold: Curve | None = None
     kind: Literal["binary"] = "binary"
 
 
@@ -131,6 +138,36 @@ class RegressionDetail:
     kind: Literal["regression"] = "regression"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reliability:
+    """Whether what is stated is what happens.
+
+    Attributes:
+        bins: Quantile bins of the score, over classes of the largest probability.
+        ece: Expected calibration error: the mean distance of stated and actual over the bins, by their rows.
+        metrics: Log loss and, for binary, the Brier score.
+    """
+
+    bins: tuple[Bin, ...]
+    ece: float
+    metrics: dict[str, Metric]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recalibration:
+    """What a calibrator changed on these rows.
+
+    Attributes:
+        kind: Kind of calibrator.
+        before: By what the model says.
+        after: By what the bundle answers.
+    """
+
+    kind: str
+    before: Reliability
+    after: Reliability
+
+
 Detail = Annotated[BinaryDetail | MulticlassDetail | RegressionDetail, Field(discriminator="kind")]
 
 
@@ -172,6 +209,11 @@ class Evaluation:
         confidence: Coverage of the intervals.
         num_resamples: Bootstrap resamples behind them.
         seed: Seed of the resamples.
+        costs: What decisions cost; None when the evaluator does not say.
+        recalibration: What the calibrator changed; None without one.
+        importances: What the model goes by, on the rows it names; None when nobody looked.
+        contributions: Shapley values, on the rows they name; None when nobody looked, or the model has none.
+        behaviours: How the declared behaviours came out, on the rows they name.
     """
 
     target: Target
@@ -184,6 +226,17 @@ class Evaluation:
     confidence: float
     num_resamples: int
     seed: int
+    costs: Costs | None = None
+    recalibration: Recalibration | None = None
+    importances: Importances | None = None
+    contributions: Contributions | None = None
+    behaviours: tuple[BehaviourResult, ...] = ()
+
+    @property
+    def better(self) -> dict[str, Better]:
+        """The metrics that were measured, in their order, and which direction of each is better."""
+        known: dict[str, Better] = {**METRICS[self.target.kind], COST: "lower"}
+        return {name: better for name, better in known.items() if name in self.metrics}
 
     @property
     def values(self) -> dict[str, float]:

@@ -13,11 +13,12 @@ from pydantic import Field
 from raypipe.core.config import config
 from raypipe.core.tensors import TargetKind
 from raypipe.evaluate._bootstrap import Resampling, point, resample
-from raypipe.evaluate._evaluate import sample_of
 from raypipe.evaluate._evaluation import Evaluation
+from raypipe.evaluate._looked import BehaviourResult
 from raypipe.evaluate._rows import Better, ScoredRows, check_metric, main_metric
+from raypipe.evaluate._samples import sample_of_rows
 
-_SHAPING_SPLITS = ("train", "validation")
+_SHAPING_SPLITS = ("train", "validation", "calibration")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,11 @@ class GateReport:
     comparison: Comparison | None = None
     champion_overlap: str | None = None
 
+    @property
+    def failed(self) -> tuple[BehaviourResult, ...]:
+        """Behaviours that are required and did not pass."""
+        return tuple(found for found in self.evaluation.behaviours if found.required and not found.passed)
+
     def __post_init__(self) -> None:
         if self.evaluation.split in _SHAPING_SPLITS:
             raise ValueError(f"the gate decides on unseen rows, not on split {self.evaluation.split}")
@@ -100,8 +106,8 @@ class Gate:
 
     Attributes:
         metric: What decides; null takes roc_auc (binary), accuracy (multiclass), rmse (regression).
-        minimum: The least acceptable value: at least this where higher is better, at most this for log_loss, brier, mae
-            and rmse. Null sets none.
+        minimum: The least acceptable value: at least this where higher is better, at most this for log_loss, brier, mae,
+            rmse and mean_cost. Null sets none.
         max_regression: How much worse than the champion is still fine, in units of the metric.
         confidence: Coverage of the interval of the difference.
         num_resamples: Paired bootstrap resamples behind it.
@@ -140,17 +146,16 @@ class Gate:
         """
         metric = self.deciding_metric(report.evaluation.target.kind)
         findings = [self._against_minimum(report, metric)]
-        if report.candidate_digest == report.champion_digest:
-            found = findings[0]
-            return found if isinstance(found, Hold) else Promote(reason="already the champion")
-        if report.champion_overlap is not None:
+        same = report.candidate_digest == report.champion_digest
+        if not same and report.champion_overlap is not None:
             findings.append(Hold(reason=f"no fair comparison with the champion: {report.champion_overlap}"))
-        elif report.champion_digest is not None:
+        elif not same and report.champion_digest is not None:
             findings.append(self._against_champion(report.comparison, metric))
+        findings += [Hold(reason=f"behaviour {b.name} failed: {b.outcome}") for b in report.failed]
         holds = [f.reason for f in findings if isinstance(f, Hold)]
         if holds:
             return Hold(reason="; ".join(holds))
-        return Promote(reason="; ".join([f.reason for f in findings]))
+        return Promote(reason="already the champion" if same else "; ".join([f.reason for f in findings]))
 
     def _against_minimum(self, report: GateReport, metric: str) -> Promote | Hold:
         better = check_metric(metric, kind=report.evaluation.target.kind, setting="gate.metric")
@@ -195,7 +200,7 @@ def compare(*, candidate: ScoredRows, champion: ScoredRows, metric: str, resampl
     if not same or candidate.split != champion.split:
         raise ValueError("candidate and champion must have scored the same rows of the same split, in the same order")
     better = check_metric(metric, kind=candidate.target.kind, setting="gate.metric")
-    ours, theirs = (sample_of(r.target, r.y_N, r.scores, r.threshold) for r in (candidate, champion))
+    ours, theirs = (sample_of_rows(r) for r in (candidate, champion))
     difference_B = resample(ours, (metric,), resampling)[metric] - resample(theirs, (metric,), resampling)[metric]
     low, high = resampling.interval(difference_B)
     values = [point(sample, (metric,))[metric] for sample in (ours, theirs)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from raypipe.core.errors import ConfigError, EmptySplit, LabelError, ScoreError
 from raypipe.core.naming import did_you_mean
 from raypipe.core.tensors import Target, TargetKind
-from raypipe.evaluate._costs import COST, Choice, Costs
+from raypipe.evaluate._costs import BY_F1, COST, Choice, Costs
 
 Better = Literal["higher", "lower"]
 
@@ -90,7 +90,7 @@ class ScoredRows:
     y_N: NDArray[Any]
     scores: NDArray[Any]
     threshold: float | None = None
-    choice: Choice = Choice()
+    choice: Choice = BY_F1
     costs: Costs | None = None
     raw: NDArray[Any] | None = None
     calibrator: str = ""

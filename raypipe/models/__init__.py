@@ -3,6 +3,8 @@
 from raypipe.models._course import Course
 from raypipe.models._external import External
 from raypipe.models._external_wiring import ExternalOutput
+from raypipe.models._linear import Linear
+from raypipe.models._linear_fitted import FittedLinear
 from raypipe.models._load import import_path, load_model
 from raypipe.models._metrics import roc_auc
 from raypipe.models._mlp import Mlp
@@ -10,7 +12,9 @@ from raypipe.models._mlp_fitted import FittedMlp
 from raypipe.models._objective import Objective
 from raypipe.models._protocols import Checkpoint, Explained, FittedModel, Framework, Loop, Model, ReadsFiles, Stepped
 from raypipe.models._recipe import DESCENT, STOPPING, Precision, Recipe, Schedule
-from raypipe.models._xgboost import FittedXgboost, Xgboost
+from raypipe.models._trees import Sized
+from raypipe.models._xgboost import Xgboost
+from raypipe.models._xgboost_fitted import FittedXgboost
 
 __all__ = [
     "DESCENT",
@@ -20,10 +24,12 @@ __all__ = [
     "Explained",
     "External",
     "ExternalOutput",
+    "FittedLinear",
     "FittedMlp",
     "FittedModel",
     "FittedXgboost",
     "Framework",
+    "Linear",
     "Loop",
     "Mlp",
     "Model",
@@ -32,6 +38,7 @@ __all__ = [
     "ReadsFiles",
     "Recipe",
     "Schedule",
+    "Sized",
     "Stepped",
     "Xgboost",
     "import_path",

@@ -64,7 +64,7 @@ class Course:
         """A step is done: report it; returns whether it is the best so far.
 
         Args:
-            metrics: What `Loop.report` takes, with ``validation_loss``.
+            metrics: What `Loop.report` takes. A step without ``validation_loss`` is on the way to one with it, never the best.
             updates: Changes of the weights in this step.
 
         Raises:
@@ -76,6 +76,9 @@ class Course:
         for name in ("train_loss", "validation_loss"):
             if name in metrics and not math.isfinite(metrics[name]):
                 raise TrainingError(self._kind, f"the {_words(name)} is {metrics[name]} after step {self.step}", self._way_out)
+        if "validation_loss" not in metrics:
+            self._check_budget()
+            return False
         loss = metrics["validation_loss"]
         self._first_loss = min(self._first_loss, abs(loss)) if self.step == 1 else self._first_loss
         if abs(loss) > _EXPLODED * max(self._first_loss, 1e-6):

@@ -8,11 +8,19 @@ from raypipe.core.errors import BundleError
 from raypipe.models._external_onnx import FittedOnnx
 from raypipe.models._external_pickle import FittedPickle
 from raypipe.models._external_skops import FittedSkops
+from raypipe.models._linear_fitted import FittedLinear
 from raypipe.models._mlp_fitted import FittedMlp
 from raypipe.models._protocols import FittedModel
-from raypipe.models._xgboost import FittedXgboost
+from raypipe.models._xgboost_fitted import FittedXgboost
 
-_OWN: dict[str, type[FittedModel]] = {"xgboost": FittedXgboost, "mlp": FittedMlp}
+_OWN: dict[str, type[FittedModel]] = {
+    "xgboost": FittedXgboost,
+    "linear": FittedLinear,
+    "mlp": FittedMlp,
+    "external_skops": FittedSkops,
+    "external_onnx": FittedOnnx,
+    "external_pickle": FittedPickle,
+}
 
 
 def import_path(cls: type[Any]) -> str:

@@ -91,7 +91,7 @@ class _HostRows:
 
     def __init__(self, rows: LabelledTensors, device: str) -> None:
         self._arrays = [np.asarray(array) for array in _arrays(rows)]
-        self._stream = torch.cuda.Stream() if device == "cuda" else None
+        self._stream = torch.cuda.Stream() if device == "cuda" else None  # type: ignore[no-untyped-call]
 
     def take(self, rows_B: NDArray[np.int64]) -> list[Tensor]:
         tensors = [torch.from_numpy(np.take(array, rows_B, axis=0)) for array in self._arrays]

@@ -5,7 +5,6 @@ label in deviations from its mean. Shapes: N rows, F numbers, C categories, O ou
 """
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -153,7 +152,7 @@ class _Training:
             self._first += 1
             if self._first < num_batches and self._clock.is_due():
                 self._save()
-        loss, weight = self._loop.total(self._sums.cpu().numpy())
+        loss, weight = self._loop.total(self._sums.cpu().numpy()).tolist()
         seconds = time.perf_counter() - started_s
         self._loop.measure(rows=num_rows, seconds=seconds, waited_s=self._batches.waited_s - waited_s)
         self._first, self._sums = 0, _zeros(self._loop.device)
@@ -211,14 +210,14 @@ class _Training:
             if self._has_auc:
                 scores_N[start:end] = outputs_NO[:, 0].cpu().numpy()
             start = end
-        loss, weight = loop.total(sums.cpu().numpy())
+        loss, weight = loop.total(sums.cpu().numpy()).tolist()
         metrics = {"validation_loss": self._loss.in_label_unit(loss / weight)}
         return metrics | ({"validation_auc": roc_auc(rows.y_N, loop.total(scores_N))} if self._has_auc else {})
 
     def _save(self) -> None:
         """A checkpoint after an epoch or within one."""
         self._clock.start()
-        loss, weight = self._loop.total(self._sums.cpu().numpy())
+        loss, weight = self._loop.total(self._sums.cpu().numpy()).tolist()
         moments = {
             f"{index}.{name}": tensor
             for index, state in self._optimizer.state_dict()["state"].items()
@@ -260,7 +259,8 @@ def _copied(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _loaded(state: Mapping[str, bytes], name: str) -> dict[str, Tensor]:
-    return safetensors.load(state[name])
+    found: dict[str, Tensor] = safetensors.load(state[name])
+    return found
 
 
 def _mixed(*seeds: int) -> int:

@@ -3,8 +3,9 @@
 Shapes: N rows, F numbers, C categories; x_ND has D = F + C columns.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,7 +18,7 @@ PATIENCE, CHECKPOINT_EVERY = 30, 50
 """In rounds, where the recipe says nothing."""
 WAY_OUT = "lower model.learning_rate, or look for extreme labels"
 _SLICE_CELLS = 2**21
-PREDICT_ROWS = 65_536
+_PREDICT_ROWS = 16_384
 
 
 @runtime_checkable
@@ -28,24 +29,13 @@ class Sized(Protocol):
         """Predicted peak of one process beyond the tensors it is given, when its share has `num_rows`."""
 
 
-@dataclass(frozen=True)
-class Slices:
-    """Rows as a sequence of matrices of one fixed size.
+def slices(rows: LabelledTensors) -> Iterator[slice]:
+    """Parts of `rows` of one size, which follows from the number of columns alone, never from the memory at hand.
 
-    The size follows from the number of columns alone, never from the memory at hand: libraries that sketch the data
-    slice by slice then find the same cuts wherever the data lies.
+    Libraries that sketch the data part by part then find the same cuts wherever the data lies.
     """
-
-    rows: LabelledTensors
-
-    @property
-    def size(self) -> int:
-        """Rows of each slice but the last."""
-        return max(1, _SLICE_CELLS // max(1, num_columns(self.rows.inputs)))
-
-    def __iter__(self) -> Iterator[slice]:
-        """The slices in order."""
-        return (slice(start, start + self.size) for start in range(0, len(self.rows), self.size))
+    size = max(1, _SLICE_CELLS // max(1, num_columns(rows.inputs)))
+    return (slice(start, start + size) for start in range(0, len(rows), size))
 
 
 def num_columns(inputs: Tensors) -> int:
@@ -75,3 +65,31 @@ def shares(gains: Mapping[str, Any], specs: TensorSpecs) -> dict[str, float]:
     """Gain of each input column as a share of all; columns that are not in `gains` have 0."""
     total = float(sum(gains.values())) or 1.0
     return {name: float(gains.get(name, 0.0)) / total for name in (*specs.numbers, *specs.categories)}
+
+
+def threads() -> int:
+    """Threads that this process may use: what its environment says (Ray tells its workers), else all CPUs."""
+    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+
+
+def parts(num_rows: int) -> list[slice]:
+    """Rows that are answered at a time."""
+    return [slice(start, start + _PREDICT_ROWS) for start in range(0, num_rows, _PREDICT_ROWS)]
+
+
+def in_parts(out: NDArray[np.float32], answer: Callable[[slice], NDArray[Any]]) -> NDArray[np.float32]:
+    """Fill `out` part by part with `answer`; several parts at once, each by one thread.
+
+    Threads of a library that meet at a barrier after every few rows wait for those that a busy machine has put aside:
+    with a load of 10 on two cores 50,000 rows took 3.3 s so, and 0.4 s by one thread.
+    """
+
+    def fill(part: slice) -> None:
+        out[part] = answer(part)
+
+    if len(out) <= _PREDICT_ROWS:
+        fill(slice(None))
+    else:
+        with ThreadPoolExecutor(threads()) as pool:
+            list(pool.map(fill, parts(len(out))))
+    return out

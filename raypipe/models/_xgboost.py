@@ -13,6 +13,9 @@ from raypipe.models._recipe import STOPPING
 if TYPE_CHECKING:
     from raypipe.models._xgboost_fitted import FittedXgboost
 
+_CELL_BYTES, _ROW_BYTES = 4, 64
+"""Measured."""
+
 
 @config
 class Xgboost:
@@ -76,8 +79,12 @@ class Xgboost:
         self.objective.check(self.kind, data)
         return Boosting(self, data, loop).run()
 
+    def column_types(self, specs: TensorSpecs) -> list[str]:
+        """XGBoost's word for each column: "q" a quantity, "c" a category."""
+        return ["q"] * len(specs.numbers) + ["c" if self.categorical == "native" else "q"] * len(specs.categories)
+
     def peak_bytes(self, num_rows: int, num_validation_rows: int, specs: TensorSpecs) -> int:
         """Predicted peak of one process beyond the tensors it is given, when its share has `num_rows`."""
-        from raypipe.models._xgboost_matrix import matrix_bytes
-
-        return matrix_bytes(self, num_rows, specs) + matrix_bytes(self, num_validation_rows, specs)
+        columns = len(specs.numbers) + len(specs.categories)
+        cell_bytes = _CELL_BYTES * (1 if self.max_bin <= 256 else 2)
+        return (num_rows + num_validation_rows) * (columns * cell_bytes + _ROW_BYTES)

@@ -23,6 +23,7 @@ from raypipe.pipeline._tables import (
     run_tables_vacuum,
 )
 from raypipe.pipeline._transforms import run_transform
+from raypipe.pipeline._tune import run_tune
 
 __all__ = [
     "Candidate",
@@ -63,4 +64,5 @@ __all__ = [
     "run_tables_vacuum",
     "run_train",
     "run_transform",
+    "run_tune",
 ]

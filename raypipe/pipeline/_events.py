@@ -1,7 +1,7 @@
 """What ingest, train and score tell OpenLineage: the versions that they read, and those that they made."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -60,17 +60,26 @@ def train_told(
 
 
 def score_told(
-    run: Experiment, events: Events, tables: Mapping[str, TableRef], version: ModelVersion, work: Callable[[], Scored]
-) -> Scored:
-    """A scoring, told as a run from table versions and a bundle to a version of the table of predictions."""
-    label = f"{version.name}@{version.version}"
-    bundle = Dataset(uri=version.bundle_uri, version=version.digest, kind="MODEL")
-    inputs = [*(_table(ref) for ref in tables.values()), bundle]
-    with events.run(f"{run.name}.score.{version.name}", inputs=inputs) as told:
-        scored = work()
-        ids = {"model": label, "mlflow.run_id": version.run_id, **_ids(scored.ref.facts)}
-        told.complete(outputs=[_table(scored.ref, scored.rows.rows_out)], tags=ids)
-    return scored
+    run: Experiment,
+    events: Events,
+    tables: Mapping[str, TableRef],
+    versions: Sequence[ModelVersion],
+    work: Callable[[], tuple[Scored, ...]],
+) -> tuple[Scored, ...]:
+    """A scoring, told as a run for each model, from table versions and a bundle to a version of the table of predictions."""
+    read = [_table(ref) for ref in tables.values()]
+    with ExitStack() as stack:
+        told = [stack.enter_context(events.run(f"{run.name}.score.{v.name}", inputs=[*read, _bundle(v)])) for v in versions]
+        done = work()
+        for version, scored, one in zip(versions, done, told, strict=True):
+            label = f"{version.name}@{version.version}"
+            ids = {"model": label, "mlflow.run_id": version.run_id, **_ids(scored.ref.facts)}
+            one.complete(outputs=[_table(scored.ref, scored.rows.rows_out)], tags=ids)
+    return done
+
+
+def _bundle(version: ModelVersion) -> Dataset:
+    return Dataset(uri=version.bundle_uri, version=version.digest, kind="MODEL")
 
 
 def _table(ref: TableRef, num_rows: int | None = None) -> Dataset:

@@ -21,6 +21,7 @@ from raypipe.serve import Serving
 from raypipe.split import Split
 from raypipe.train import Trainer
 from raypipe.transforms import Transform, order_of
+from raypipe.tune import Tuning
 
 
 @config
@@ -135,6 +136,7 @@ class Experiment:
         model: The model of the train job.
         trainer: Where it trains.
         candidates: Models that the pipeline job trains; null takes one out, and none at all takes `model` alone.
+        tune: What the tune job and the pipeline search; an empty space searches nothing.
         evaluator: How models are judged.
         gate: When a model may become the champion.
         evaluate: What the evaluate job judges.
@@ -160,6 +162,7 @@ class Experiment:
     audit: Audit = Audit()
     trainer: Trainer = Trainer()
     candidates: dict[Name, Candidate | None] = field(default_factory=dict)
+    tune: Tuning = Tuning()
     evaluator: Evaluator = Evaluator()
     gate: Gate = Gate()
     evaluate: Judged = Judged()

@@ -1,5 +1,7 @@
 """The single jobs: each opens a session, does its part of the pipeline alone, and records the result."""
 
+from typing import Any
+
 from raypipe.core.console import say
 from raypipe.core.job import JobRecord
 from raypipe.evaluate import Evaluation, Promote
@@ -11,6 +13,7 @@ from raypipe.pipeline._judge import metrics_of
 from raypipe.pipeline._train import TrainedBundle
 from raypipe.pipeline._transforms import transform, transformed_facts
 from raypipe.registry import ModelVersion
+from raypipe.score import Scored
 
 
 def run_ingest(run: Experiment, record: JobRecord) -> None:
@@ -65,16 +68,15 @@ def run_evaluate(run: Experiment, record: JobRecord) -> None:
 
 
 def run_score(run: Experiment, record: JobRecord) -> None:
-    """Batch-score a table version with a registered model version."""
+    """Batch-score a table version with registered model versions, all in one pass."""
     session = _session.open_session(run, record.settings)
-    version = session.registry.resolve(run.name, run.scoring.model)
-    scored = _live.score(session, _session.scored_tables(session), version)
-    record.finish(
-        model=_named(version),
-        predictions={"uri": scored.ref.uri, "version": scored.ref.version},
-        rows=scored.rows.to_dict(),
-        reused=scored.reused,
-    )
+    resolved = [session.registry.resolve(run.name, which) for which in (run.scoring.model, *run.scoring.also)]
+    versions = list({version.version: version for version in resolved}.values())  # an alias may name the same one
+    done = _live.score_all(session, _session.scored_tables(session), versions)
+    first, *others = [_scored(version, scored) for version, scored in zip(versions, done, strict=True)]
+    record.finish(**first)
+    if others:
+        record.finish(also=others)
 
 
 def run_deploy(run: Experiment, record: JobRecord) -> None:
@@ -85,6 +87,11 @@ def run_deploy(run: Experiment, record: JobRecord) -> None:
     record.finish(model=_named(version), endpoint=deployed.to_dict())
     if run.deploy.keep:
         _live.stay(deployed)
+
+
+def _scored(version: ModelVersion, scored: Scored) -> dict[str, Any]:
+    predictions = {"uri": scored.ref.uri, "version": scored.ref.version}
+    return {"model": _named(version), "predictions": predictions, "rows": scored.rows.to_dict(), "reused": scored.reused}
 
 
 def _named(version: ModelVersion) -> dict[str, str | int]:

@@ -1,19 +1,20 @@
 """Judging: evaluations of bundles on held-out rows, the choice among candidates, and the gate."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from raypipe.bundle import Bundle
 from raypipe.core.config import to_settings
 from raypipe.core.digest import digest_json
-from raypipe.evaluate import METRICS, Comparison, Evaluation, GateReport, Hold, Promote, ScoredRows, evaluate
+from raypipe.evaluate import Comparison, Evaluation, GateReport, Hold, Promote, ScoredRows, check_metric, choice_of, evaluate
 from raypipe.pipeline._experiment import Experiment
+from raypipe.pipeline._inside import look_inside
 from raypipe.prepare import Prepared
 from raypipe.registry import ModelVersion
 from raypipe.score import loaded, score_split
-from raypipe.split import is_stable
+from raypipe.split import CALIBRATION, Split, is_stable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,23 +31,34 @@ def scored_rows(run: Experiment, prepared: Prepared, split: str, *, uri: str, di
     bundle = loaded(uri, digest)
     held = score_split(prepared, split, bundle_uri=uri, digest=digest, slices=run.evaluator.slices)
     return ScoredRows(
-        target=prepared.target, split=split, y_N=held.y_N, scores=held.scores, threshold=bundle.threshold, slices=held.slices
+        target=prepared.target,
+        split=split,
+        y_N=held.y_N,
+        scores=held.scores,
+        threshold=bundle.threshold,
+        choice=choice_of(bundle.meta),
+        costs=run.evaluator.costs,
+        raw=held.raw,
+        calibrator="" if bundle.calibrator is None else bundle.calibrator.kind,
+        slices=held.slices,
     )
 
 
 def evaluate_bundle(run: Experiment, prepared: Prepared, *, uri: str, digest: str) -> dict[str, Any]:
-    """Evaluations on validation and test rows, as stored by the step."""
-    return {
-        split: evaluate(scored_rows(run, prepared, split, uri=uri, digest=digest), evaluator=run.evaluator).to_dict()
+    """Evaluations on validation and test rows, as stored by the step; that of test with what was found inside the model."""
+    found = {
+        split: evaluate(scored_rows(run, prepared, split, uri=uri, digest=digest), evaluator=run.evaluator)
         for split in ("validation", "test")
     }
+    found["test"] = replace(found["test"], **look_inside(run, prepared, uri=uri, digest=digest))
+    return {split: evaluation.to_dict() for split, evaluation in found.items()}
 
 
 def choose(run: Experiment, evaluations: Mapping[str, Evaluation]) -> str:
     """The candidate with the best main metric on validation rows; the first of equals."""
     kind = next(iter(evaluations.values())).target.kind
     metric = run.evaluator.main_metric(kind)
-    sign = 1.0 if METRICS[kind][metric] == "higher" else -1.0
+    sign = 1.0 if check_metric(metric, kind=kind, setting="evaluator.metric") == "higher" else -1.0
 
     def value(name: str) -> float:
         found = evaluations[name].metrics[metric].value
@@ -94,7 +106,7 @@ def unseen_problem(run: Experiment, prepared: Prepared, model: Bundle) -> str | 
     if model.target != prepared.target:
         return "it predicts something else"
     if not run.split.by_time:
-        if model.meta["split"]["digest"] != digest_json(to_settings(run.split)):
+        if model.meta["split"]["digest"] not in _digests(run.split):
             return "it was trained under another split, so it may have seen these rows"
         if is_stable(run.split) or model.meta["tables"] == dict(prepared.tables):
             return None
@@ -105,10 +117,17 @@ def unseen_problem(run: Experiment, prepared: Prepared, model: Bundle) -> str | 
     return f"it was shaped by rows until {until or 'an unknown time'}, the test rows begin {begins}"
 
 
+def _digests(split: Split) -> set[str]:
+    """Digests of a split: as bundles name it, and as they did before a split could keep rows for calibration."""
+    settings = to_settings(split)
+    before = {name: value for name, value in settings.items() if name != CALIBRATION or value is not None}
+    return {digest_json(settings), digest_json(before)}
+
+
 def metrics_of(evaluation: Evaluation) -> dict[str, Any]:
     """Point estimates and intervals, for the job's line."""
     out: dict[str, Any] = {}
-    for name in METRICS[evaluation.target.kind]:
+    for name in evaluation.better:
         metric = evaluation.metrics[name]
         out[name] = metric.value
         out[f"{name}_interval"] = [metric.low, metric.high]

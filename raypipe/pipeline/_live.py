@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from raypipe.pipeline._events import score_told
 from raypipe.pipeline._session import DATA, Session
 from raypipe.prepare import Prepared
 from raypipe.registry import ModelVersion
-from raypipe.score import ModelId, Scored, loaded, score_table
+from raypipe.score import ModelId, Scored, loaded, score_tables
 from raypipe.serve import Deployed, EndpointSpec, Requests, check, deploy
 from raypipe.tables import TableRef
 
@@ -94,23 +94,33 @@ def _json(value: Any) -> Any:
 
 def score(session: Session, tables: Mapping[str, TableRef], version: ModelVersion) -> Scored:
     """Batch-score what `scoring` names with `version`, unless that was done before."""
-    model = ModelId(name=version.name, version=version.version, digest=version.digest, bundle_uri=version.bundle_uri)
-    run = session.run
+    return score_all(session, tables, [version])[0]
 
-    def score_all() -> Scored:
-        return score_table(session.plan, tables, run.scoring, model, storage=run.storage, joins=run.joins)
+
+def score_all(session: Session, tables: Mapping[str, TableRef], versions: Sequence[ModelVersion]) -> tuple[Scored, ...]:
+    """Batch-score what `scoring` names with all of `versions` in one pass, but for those that have done so before."""
+    run = session.run
+    models = [ModelId(name=v.name, version=v.version, digest=v.digest, bundle_uri=v.bundle_uri) for v in versions]
+
+    def score_them() -> tuple[Scored, ...]:
+        return score_tables(session.plan, tables, run.scoring, models, storage=run.storage, joins=run.joins)
 
     def work() -> tuple[Mapping[str, Any], str, bool]:
-        scored = score_told(run, session.events, tables, version, score_all)
-        reason = (
-            "scored before" if scored.reused else f"{scored.rows.rows_out:,} predictions by {version.name}@{version.version}"
-        )
-        return {"scored": scored}, reason, scored.reused
+        done = score_told(run, session.events, tables, versions, score_them)
+        new = [(v, one.rows.rows_out) for v, one in zip(versions, done, strict=True) if not one.reused]
+        said = ", ".join(f"{num:,} predictions by {_label(version)}" for version, num in new)
+        return {"scored": done}, said or "scored before", not new
 
-    scored: Scored = session.steps.checked("score", work, engine=DATA).result["scored"]
-    aside = ", ".join(f"{num:,} {reason}" for reason, num in scored.rows.set_aside.items()) or "none"
-    say(f"  {scored.rows.rows_out:,} predictions in {scored.ref.uri}@{scored.ref.version}; set aside: {aside}")
-    return scored
+    found: tuple[Scored, ...] = session.steps.checked("score", work, engine=DATA).result["scored"]
+    for version, one in zip(versions, found, strict=True):
+        aside = ", ".join(f"{num:,} {reason}" for reason, num in one.rows.set_aside.items()) or "none"
+        said = f"{one.rows.rows_out:,} predictions by {_label(version)} in {one.ref.uri}@{one.ref.version}"
+        say(f"  {said}; set aside: {aside}")
+    return found
+
+
+def _label(version: ModelVersion) -> str:
+    return f"{version.name}@{version.version}"
 
 
 def stay(deployed: Deployed) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from raypipe.core.console import say
 from raypipe.core.job import JobRecord
 from raypipe.evaluate import Promote
-from raypipe.pipeline import _live, _promote, _session
+from raypipe.pipeline import _live, _promote, _session, _tune
 from raypipe.pipeline._audit import audit
 from raypipe.pipeline._experiment import Experiment
 from raypipe.pipeline._judge import choose, metrics_of
@@ -18,8 +18,9 @@ from raypipe.serve import Deployed
 
 
 def run_pipeline(run: Experiment, record: JobRecord) -> None:
-    """Ingest, prepare, train the candidates, judge, gate, deploy, ask, and score; steps that are finished are reused."""
+    """Ingest, prepare, search, train the candidates, judge, gate, deploy, ask, and score; finished steps are reused."""
     started = time.monotonic()
+    sweep = _tune.open_pipeline_sweep(run, record)
     session = _session.open_session(run, record.settings, serving=True)
     run = session.run
     ingested = _session.ingest(session)
@@ -27,7 +28,8 @@ def run_pipeline(run: Experiment, record: JobRecord) -> None:
     tables = {name: found.ref for name, found in ingested.items()} | {name: found.ref for name, found in made.items()}
     prepared = _session.prepare_data(session, tables)
     audit(session, tables, prepared)
-    candidates = run.all_candidates()
+    session = _tune.with_tuned(session, sweep, tables, prepared)
+    candidates = session.run.all_candidates()
     trained = {name: _session.train(session, name, candidate, prepared, tables) for name, candidate in candidates.items()}
     found = {name: _session.evaluate(session, name, bundle, prepared) for name, bundle in trained.items()}
     _session.show_evaluations(found)

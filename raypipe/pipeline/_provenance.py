@@ -27,7 +27,7 @@ _PACKAGES = (
 )
 _FEATURES, _WEIGHTS, _GOLDEN = (
     ("features.json", "features.arrow"),
-    ("model.json", "model/", "target.json"),
+    ("model.json", "model/", "target.json", "calibrator.json"),
     "golden.safetensors",
 )
 

@@ -9,15 +9,16 @@ from raypipe.core import cluster
 from raypipe.core.config import to_settings
 from raypipe.core.console import headline, say, table
 from raypipe.core.storage import join
-from raypipe.evaluate import METRICS, Evaluation
+from raypipe.evaluate import Evaluation
 from raypipe.ingest import Ingested
 from raypipe.pipeline._data import aside, show_ingested
 from raypipe.pipeline._events import ingest_told, train_told
 from raypipe.pipeline._experiment import Candidate, Experiment
+from raypipe.pipeline._finish import finished_fingerprint
 from raypipe.pipeline._judge import evaluate_bundle
 from raypipe.pipeline._provenance import provenance_of, record_provenance
 from raypipe.pipeline._steps import ALL_TOGETHER, Step, Steps, fingerprint
-from raypipe.pipeline._train import TrainedBundle, train_candidate, training_fingerprint
+from raypipe.pipeline._train import TrainedBundle, train_candidate
 from raypipe.prepare import JOINED_MANIFEST, MANIFEST, Plan, Prepared, prepare, prepared_digest
 from raypipe.registry import Events, Registry, tracking_uri
 from raypipe.serve import prepare_environment
@@ -173,7 +174,7 @@ def train(
         return trained.to_dict()
 
     tracked = {"tracking": tracking_uri(run.tracking, run.storage)}
-    parts = {**training_fingerprint(candidate, prepared), **tracked}
+    parts = {**finished_fingerprint(run, candidate, prepared), **tracked}
     step = session.steps.cached(f"train-{name}", parts, work, engine=engine, outputs=("bundle_uri",))
     return TrainedBundle.from_dict(step.result)
 
@@ -199,7 +200,7 @@ def show_evaluations(evaluations: Mapping[str, Mapping[str, Evaluation]]) -> Non
     rows = []
     for name, by_split in evaluations.items():
         test, validation = by_split["test"], by_split["validation"]
-        for metric in METRICS[test.target.kind]:
+        for metric in test.better:
             value, found = validation.metrics[metric].value, test.metrics[metric]
             rows.append([name, metric, _number(value), _number(found.value), f"{_number(found.low)} to {_number(found.high)}"])
     table("evaluation", ["model", "metric", "validation", "test", "95 % interval of test"], rows)

@@ -1,27 +1,24 @@
 """Training one candidate: prepared data in, a bundle and a tracked run out."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from raypipe.bundle import MANIFEST, Bundle, save_bundle
 from raypipe.core.config import to_settings
 from raypipe.core.console import bar, table
 from raypipe.core.digest import digest_json
-from raypipe.core.storage import join, upload_folder
-from raypipe.evaluate import choose_threshold
-from raypipe.models import FittedModel, Model
+from raypipe.core.storage import join
+from raypipe.models import Model
 from raypipe.pipeline._experiment import Candidate, Experiment
+from raypipe.pipeline._finish import check_labels, finish
 from raypipe.pipeline._steps import fingerprint
 from raypipe.prepare import LoadPrepared, Plan, Prepared, find_audit
 from raypipe.registry import start_run
 from raypipe.train import Trained, train_model
 
 _SHOWN_STEPS = 6
-_PACKAGES = ("bundle", "core", "evaluate", "features", "models", "prepare", "profiles", "train")
+_PACKAGES = ("core", "features", "models", "prepare", "train")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +34,7 @@ class TrainedBundle:
         seconds: Training time.
         best_step: The step that was kept.
         curve: One point per step.
-        threshold: Chosen on validation rows; None unless binary.
+        threshold: Chosen on calibration rows where there are any, else on validation rows; None unless binary.
         step_name: What a step is called: "round" or "epoch".
     """
 
@@ -63,7 +60,7 @@ class TrainedBundle:
 
 
 def training_fingerprint(candidate: Candidate, prepared: Prepared) -> dict[str, Any]:
-    """What a trained candidate is a function of."""
+    """What the weights of a candidate are a function of; calibrator and threshold are learned after them (`finish`)."""
     settings = {"model": to_settings(candidate.model), "trainer": to_settings(candidate.trainer)}
     return fingerprint(settings=settings, inputs={"prepared": prepared.digest}, packages=_PACKAGES)
 
@@ -71,7 +68,8 @@ def training_fingerprint(candidate: Candidate, prepared: Prepared) -> dict[str, 
 def train_candidate(
     run: Experiment, name: str, candidate: Candidate, *, plan: Plan, prepared: Prepared, settings: Mapping[str, Any]
 ) -> TrainedBundle:
-    """Train, choose the threshold on validation rows, save the bundle, and track it all in one MLflow run."""
+    """Train, calibrate, choose the threshold, save the bundle, and track it all in one MLflow run."""
+    check_labels(run, prepared)
     digest = digest_json(training_fingerprint(candidate, prepared))[:24]
     tags = {
         "experiment": run.name,
@@ -91,11 +89,10 @@ def train_candidate(
                 fingerprint=digest,
                 on_progress=lambda step, metrics: progress.advance(note=_note(step, metrics)),
             )
-        threshold = _threshold(trained.model, prepared)
-        bundle_uri = join(run.storage.uri("runs"), digest, "bundle")
-        bundle_digest = _save(_bundle(run, plan, prepared, model=trained.model, threshold=threshold), bundle_uri)
+        folder = join(run.storage.uri("runs"), digest, "bundle")
+        finished = finish(run, candidate, plan=plan, prepared=prepared, model=trained.model, folder=folder)
         tracker.log_curve([(int(point["step"]), {k: v for k, v in point.items() if k != "step"}) for point in trained.curve])
-        tracker.log_tags({"bundle": bundle_digest, "engine": trained.engine})
+        tracker.log_tags({"bundle": finished.digest, "engine": trained.engine})
         tracker.log_json("features.json", json.loads(prepared.features.to_files()["features.json"]))
         tracker.log_json("features_table.json", [asdict(row) for row in prepared.features.describe()])
         tracker.log_json("rows.json", prepared.rows.to_dict())
@@ -105,53 +102,16 @@ def train_candidate(
         _show(name, trained)
     return TrainedBundle(
         candidate=name,
-        digest=bundle_digest,
-        bundle_uri=bundle_uri,
+        digest=finished.digest,
+        bundle_uri=finished.uri,
         run_id=tracker.run_id,
         engine=trained.engine,
         seconds=round(trained.seconds, 2),
         best_step=trained.best_step,
         curve=[dict(point) for point in trained.curve],
-        threshold=threshold,
+        threshold=finished.threshold,
         step_name="round" if candidate.model.framework == "xgboost" else "epoch",
     )
-
-
-def _threshold(model: FittedModel, prepared: Prepared) -> float | None:
-    if prepared.target.kind != "binary":
-        return None
-    validation = prepared.tensors("validation")
-    return choose_threshold(validation.y_N, model.predict(validation.inputs))
-
-
-def _bundle(run: Experiment, plan: Plan, prepared: Prepared, *, model: FittedModel, threshold: float | None) -> Bundle:
-    shaping = [prepared.times[split][1] for split in ("train", "validation") if split in prepared.times]
-    meta = {
-        "key": list(plan.key),
-        "tables": dict(prepared.tables),
-        "features": prepared.features.digest,
-        "split": {"digest": digest_json(to_settings(run.split)), "by_time": run.split.by_time},
-        "shaped_until": max(shaping, default=""),
-    }
-    return Bundle(
-        inputs=prepared.inputs,
-        sources=prepared.sources,
-        features=prepared.features,
-        model=model,
-        target=prepared.target,
-        examples=prepared.examples,
-        threshold=threshold,
-        profile=prepared.profile,
-        meta=meta,
-    )
-
-
-def _save(bundle: Bundle, uri: str) -> str:
-    with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
-        folder = Path(scratch) / "bundle"
-        digest = save_bundle(bundle, folder)
-        upload_folder(folder, uri, last=MANIFEST)
-    return digest
 
 
 def _steps(model: Model) -> int:

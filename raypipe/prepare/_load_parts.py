@@ -40,7 +40,9 @@ class TensorPlace:
 
 
 class _Part(Protocol):
-    places: Mapping[str, TensorPlace]
+    @property
+    def places(self) -> Mapping[str, TensorPlace]:
+        """Tensor -> where it is."""
 
     def read_into(self, start: int, out: memoryview) -> None:
         """Fill `out` with the bytes of the file from `start`."""
@@ -62,7 +64,7 @@ def fill(uris: Sequence[str], num_rows: int, allocate: Allocate) -> dict[str, ND
             raise StorageError(uri, f"holds more rows than the {num_rows:,} that its manifest says", "prepare again")
         for name, place in part.places.items():
             if rows and place.row_bytes:
-                part.read_into(place.start, memoryview(whole[name][at : at + rows]).cast("B"))
+                part.read_into(place.start, whole[name][at : at + rows].data.cast("B"))
         at += rows
     if at != num_rows:
         raise StorageError(uris[0], f"its parts hold {at:,} rows, the manifest says {num_rows:,}", "prepare again")

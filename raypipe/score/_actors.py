@@ -1,6 +1,7 @@
 """Work on a pool of actors: each keeps what the work loads, such as a model, from piece to piece.
 
-Like `core.fragments.map_fragments`, with actors in the place of tasks: for work that is dear to begin, or takes a GPU.
+Like `core.fragments.map_fragments`, with actors in the place of tasks: where a GPU, or a number of processes, is wanted.
+The processes that run tasks keep a model as well, and are there already: an actor begins with some seconds of imports.
 """
 
 from collections import deque
@@ -33,8 +34,8 @@ class Pool:
     gpus: float = 0.0
 
     @classmethod
-    def of(cls, scoring: Scoring, *, can_use_gpu: bool) -> "Pool":
-        """The pool that `scoring` asks for, on the cluster as it is.
+    def of(cls, scoring: Scoring, *, can_use_gpu: bool) -> "Pool | None":
+        """The pool that `scoring` asks for, on the cluster as it is; None where the cluster's own processes do as well.
 
         Raises:
             ConfigError: when the cluster has no room for the least number of actors, or no model can use a GPU that is
@@ -47,6 +48,8 @@ class Pool:
             room = _room(cpus, scoring.gpus_per_actor)
             gpus = scoring.gpus_per_actor if scoring.use_gpu is True or room else 0.0
         room, wanted = _room(cpus, gpus), scoring.num_actors
+        if wanted is None and not gpus:
+            return None
         least, most = wanted if isinstance(wanted, tuple) else (wanted or 1, wanted or max(room, 1))
         if room < least:
             each = f"{cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")

@@ -31,7 +31,9 @@ def check_window(out: Tables, model: ModelId, events: str, window: Window) -> No
         if first < until and since < last and not _covers(window, _window_of(commit)):
             was = " to ".join(commit.facts["window"])
             problem = f"the window cuts that of an earlier scoring, {was} (version {commit.version} of {model.name})"
-            raise ConfigError([f"scoring.mode=replace: {problem}; take a window that holds it whole, or mode=append"])
+            raise ConfigError(
+                [f"scoring.earlier=replace: {problem}; take a window that holds it whole, or scoring.earlier=keep"]
+            )
 
 
 def _earlier(out: Tables, model: ModelId, events: str) -> Iterator[Commit]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from raypipe.core.config import to_settings
 from raypipe.core.digest import digest_json
 from raypipe.core.errors import ConfigError, StorageError
+from raypipe.core.fragments import map_fragments
 from raypipe.core.rows import RowCounts
 from raypipe.core.storage import Storage
 from raypipe.joins import Joins
@@ -23,7 +24,7 @@ from raypipe.prepare import Plan, placed_views
 from raypipe.score._actors import Pool, map_on_actors
 from raypipe.score._folders import check_folders
 from raypipe.score._loaded import OnDevice, loaded
-from raypipe.score._part import ModelPass, ScoredPart, ScorePart, stored_counts
+from raypipe.score._part import ModelPass, ScoredPart, ScorePart, parts_of, stored_counts
 from raypipe.score._replaced import check_window, replaced_parts
 from raypipe.score._rows import ModelId, predictions_schema
 from raypipe.score._scoring import Scoring
@@ -108,7 +109,7 @@ class _Work:
         bundles = [one.bundle for one in passes]
         for bundle in bundles:
             check_folders(scoring.partition_by, predictions_schema(events.schema, plan.key, bundle))
-        for one in passes if scoring.mode == "replace" else ():
+        for one in passes if scoring.earlier == "replace" else ():
             check_window(Tables(self.storage, PREDICTIONS), one.model, events.name, scoring.window())
         pool = Pool.of(scoring, can_use_gpu=any(isinstance(bundle.model, OnDevice) for bundle in bundles))
         sources = [(i, events.part_uri(part)) for i, part in enumerate(events.parts)]
@@ -117,13 +118,15 @@ class _Work:
             work = ScorePart(
                 plan=plan,
                 views=views,
-                passes=tuple(replace(one, device="cuda" if pool.gpus else "cpu") for one in passes),
+                passes=tuple(replace(one, device="cuda" if pool and pool.gpus else "cpu") for one in passes),
                 window=scoring.window(),
                 events=events.label,
                 schema=schema,
                 batch_rows=scoring.batch_rows,
                 folders=scoring.partition_by,
             )
+            if pool is None:
+                return list(map_fragments(work, sources, title="score"))
             return list(map_on_actors(work, sources, pool=pool, title="score"))
 
 
@@ -142,7 +145,7 @@ def _commit(  # noqa: PLR0913  # what a commit is made of
     facts = {**facts, "rows": rows.to_dict(), "model": [model.name, model.version]}
     done.quarantine.commit([piece.records for piece in pieces if piece.records is not None], done.transaction)
     parts = [part for piece in pieces for part in piece.parts if part.num_rows]
-    gone = replaced_parts(out, model, events.name, scoring.window()) if scoring.mode == "replace" else ()
+    gone = replaced_parts(out, model, events.name, scoring.window()) if scoring.earlier == "replace" else ()
     schema = predictions_schema(events.schema, key, loaded(model.bundle_uri, model.digest))
     options: dict[str, Any] = {"mode": "append", "transaction": done.transaction, "facts": facts, "remove": gone}
     return Scored(ref=out.commit(model.name, parts, schema, **options), rows=rows, reused=False)
@@ -158,9 +161,7 @@ def _scored_before(out: Tables, one: ModelPass) -> Scored | None:
     if not out.committed(name, one.transaction):
         return None
     ref, facts = out.open(name), out.facts_of(name, one.transaction)
-    uris = [
-        ref.part_uri(part) for part in ref.parts if part.path.rpartition("/")[2].startswith(f"part-{stem(one.transaction)}")
-    ]
+    uris = [ref.part_uri(part) for part in parts_of(ref, [one.transaction])]
     counts = None if facts is None else facts["rows"]
     if counts is not None and counts["out"] and not uris:
         problem = f"these rows were scored by {name}@{one.model.version} before, and left the table since"

@@ -25,13 +25,14 @@ class Scoring:
         since: First prediction time that is scored, read in `zone`; null from the start.
         until: First prediction time that is not scored any more; null to the end.
         zone: Time zone of `since` and `until`.
-        mode: ``append`` leaves earlier predictions; ``replace`` takes those out, in the same commit, that the same model
-            version gave for the same window of the same table, or for a window inside of it.
+        earlier: ``keep`` leaves earlier predictions beside the new ones; ``replace`` takes those out, in the same commit, that
+            the same model version gave for the same window of the same table, or for a window inside of it.
         partition_by: Columns of the predictions whose values become folders, such as ``label`` or ``day(prediction_time)``.
         batch_rows: Rows that are read, joined and scored at a time: the memory of an actor grows with it.
-        num_actors: Processes that score, each with the models loaded once; ``[least, most]`` begins with the least and takes
-            more as the cluster has room; null takes all that the cluster has room for.
-        cpus_per_actor: CPUs that Ray reserves for each of them.
+        num_actors: Processes of a pool of its own, each with the models loaded once; ``[least, most]`` begins when the least
+            fit and takes more as the cluster has room. null takes the worker processes that are there, one a CPU, which
+            keep the models too and are warm already; with a GPU, a pool of all that the cluster has room for.
+        cpus_per_actor: CPUs that Ray reserves for each process of a pool.
         use_gpu: ``auto`` takes GPUs when the cluster has them and a model can use one.
         gpus_per_actor: GPUs that each of them reserves then; shares such as 0.25 are shared by several.
     """
@@ -43,7 +44,7 @@ class Scoring:
     since: Moment | None = None
     until: Moment | None = None
     zone: Zone = "UTC"
-    mode: Literal["append", "replace"] = "append"
+    earlier: Literal["keep", "replace"] = "keep"
     partition_by: tuple[Folder, ...] = ()
     batch_rows: Annotated[int, Field(ge=1)] = 131_072
     num_actors: NumActors | tuple[NumActors, NumActors] | None = None

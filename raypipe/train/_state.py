@@ -28,7 +28,7 @@ from raypipe.models import Checkpoint, FittedModel, import_path, load_model
 
 Curve = list[dict[str, float]]
 _CURVE = "curve.json"
-_TRAINED = "trained.json"
+_TRAINED, _MEASURED = "trained.json", "measured.json"
 _BEST = "best.json"
 _READS = 3
 """How often the newest checkpoint is looked for: a process of an earlier run that has not yet ended may replace it."""
@@ -155,7 +155,9 @@ class TrainingState:
             folder = Path(name)
             model.save(folder)
             _check_loads_back(model, folder)
-            (folder / _TRAINED).write_text(json.dumps({"kind": model.kind, **progress.to_dict()}))
+            measured = progress.to_dict()
+            (folder / _TRAINED).write_text(json.dumps({"kind": model.kind, "curve": measured.pop("curve")}))
+            (folder / _MEASURED).write_text(json.dumps(measured))  # apart: all other files are the same in every run
             storage.upload_folder(folder, self._finished, last=_TRAINED)
 
     def finished(self) -> Finished | None:
@@ -169,7 +171,8 @@ class TrainingState:
         finally:
             if storage.is_remote(self._finished):
                 shutil.rmtree(folder)
-        return Finished(model=model, progress=Progress.from_dict(facts))
+        measured = storage.read_json(storage.join(self._finished, _MEASURED))
+        return Finished(model=model, progress=Progress.from_dict({**measured, "curve": facts["curve"]}))
 
     def tidy(self) -> None:
         """Remove all but the finished model and the best checkpoints."""

@@ -26,7 +26,8 @@ class _Adder:
             self._rounds.pop(name)
             done.set()
         await done.wait()
-        return np.sum([sent[i] for i in range(world_size)], axis=0)
+        total: NDArray[np.float64] = np.sum([sent[i] for i in range(world_size)], axis=0)
+        return total
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Searches: Hydra's sweep grammar as a space, trials on Ray Tune, records from which a search goes on."""
 
+from raypipe.tune._page import ranked, render_search, value_of
 from raypipe.tune._records import AxisFacts, Search, Trial
 from raypipe.tune._run import run_search
 from raypipe.tune._settings import (
@@ -28,6 +29,9 @@ __all__ = [
     "TrialSpec",
     "Tuning",
     "preflight",
+    "ranked",
     "read_space",
+    "render_search",
     "run_search",
+    "value_of",
 ]

@@ -67,7 +67,7 @@ def _of(axes: Sequence[AxisFacts], trials: Sequence[Trial], *, where: str, mode:
 
 def _fanova(axes: Sequence[AxisFacts], trials: Sequence[Trial], *, mode: str) -> dict[str, float]:
     import optuna
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+    from optuna.importance import FanovaImportanceEvaluator
 
     distributions: dict[str, Any] = {axis.name: _distribution(axis) for axis in axes}
     distributions[_CHANCE] = optuna.distributions.FloatDistribution(0.0, 1.0)
@@ -79,8 +79,7 @@ def _fanova(axes: Sequence[AxisFacts], trials: Sequence[Trial], *, mode: str) ->
     for trial, rank, chance in zip(trials, places_N.tolist(), chance_N.tolist(), strict=True):
         params = {axis.name: trial.sample[axis.name] for axis in axes} | {_CHANCE: chance}
         study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=float(rank)))
-    evaluator = FanovaImportanceEvaluator(seed=0)
-    found = get_param_importances(study, evaluator=evaluator, params=list(distributions), normalize=False)
+    found = FanovaImportanceEvaluator(seed=0).evaluate(study, params=list(distributions))
     return {name: float(share) for name, share in found.items()}
 
 

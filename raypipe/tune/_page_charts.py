@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from raypipe.pages import Html, figures_of, join, tag
 
 _WIDTH, _HEIGHT = 460.0, 300.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 12.0, 10.0, 46.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 74.0, 12.0, 10.0, 46.0
 _TICKS = 5
 _FENCE = 3.0
 """Interquartile ranges above the upper quartile beyond which a score is drawn at the edge, or it would flatten the others."""
@@ -108,7 +108,7 @@ def _grid(across: Across, rows: Sequence[tuple[float, str]], upright: str) -> Ht
         parts.append(tag("text", text, x=place, y=f"{bottom + 18:g}", style=f"{small};text-anchor:middle"))
     middle = f"{(_LEFT + right) / 2:.1f}"
     parts.append(tag("text", across.title, x=middle, y=f"{_HEIGHT - 8:g}", style=f"{small};text-anchor:middle"))
-    turned = f"translate(12 {bottom / 2:g}) rotate(-90)"
+    turned = f"translate(14 {bottom / 2:g}) rotate(-90)"
     parts.append(tag("text", upright, transform=turned, style=f"{small};text-anchor:middle"))
     return join(*parts)
 

@@ -47,6 +47,7 @@ class Trial:
         value: The search's metric at the best step; None where there is none.
         best_step: The step with the lowest validation loss.
         steps: Steps done.
+        max_steps: Most steps that the model takes; 0 where it does not say.
         seconds: Wall-clock of the training, over all its runs.
         error: Why it failed.
         curve: One point a step, as the model reported.
@@ -61,11 +62,17 @@ class Trial:
     value: float | None = None
     best_step: int = 0
     steps: int = 0
+    max_steps: int = 0
     seconds: float = 0.0
     error: str | None = None
     curve: list[dict[str, float]] = field(default_factory=list)
     fingerprint: str = ""
     run_id: str = ""
+
+    @property
+    def percent(self) -> int:
+        """Of the model's steps, how many are done."""
+        return 100 * self.steps // self.max_steps if self.max_steps else 0
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -1,0 +1,151 @@
+"""What people see of a search: its runs in MLflow, its page, and the table in the story of the job."""
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from raypipe.core.config import to_settings
+from raypipe.core.console import Bar, say, table
+from raypipe.core.storage import exists, join, read_json, write_bytes, write_json
+from raypipe.pipeline._session import Session
+from raypipe.registry import MlflowTracker, reopen_run, start_run, tracking_uri
+from raypipe.tune import Search, Trial, TrialSpec, ranked, render_search, value_of
+
+_PARENT = "mlflow.json"
+_SHOWN = 10
+
+
+class SearchRuns:
+    """The MLflow runs of one search: a parent, made when the first trial has ended, and below it one for each trial.
+
+    Only the driver writes them. A search that goes on writes into the parent that it had.
+    """
+
+    def __init__(self, session: Session, *, name: str, metric: str, uri: str) -> None:
+        self._session, self._name, self._metric, self._place = session, name, metric, join(uri, _PARENT)
+        self._stack, self._tracker = ExitStack(), None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._stack.__exit__(kind, error, trace)
+
+    @property
+    def parent(self) -> MlflowTracker:
+        """The run of the whole search."""
+        if self._tracker is None:
+            self._tracker = self._open()
+        return self._tracker
+
+    def _open(self) -> MlflowTracker:
+        run = self._session.run
+        store = tracking_uri(run.tracking, run.storage)
+        known = read_json(self._place) if exists(self._place) else {}
+        if known.get("store") == store:
+            return reopen_run(run.tracking, run.storage, run_id=known["run_id"])
+        tags = {"experiment": run.name, "search": self._name}
+        opened = start_run(
+            run.tracking, run.storage, name=f"{run.name}-search-{self._name}", tags=tags, settings=self._session.settings
+        )
+        tracker = self._stack.enter_context(opened)
+        write_json(self._place, {"store": store, "run_id": tracker.run_id})
+        return tracker
+
+    def add(self, trial: Trial, spec: TrialSpec) -> str:
+        """Record a trial that has ended, and what it trained; returns the id of its run."""
+        run, parent = self._session.run, self.parent
+        tags = {
+            "experiment": run.name,
+            "search": self._name,
+            "trial": str(trial.number),
+            "status": trial.status,
+            "fingerprint": trial.fingerprint,
+            "prepared": spec.data_key,
+            **({"error": trial.error} if trial.error else {}),
+        }
+        name = f"{run.name}-search-{self._name}-{trial.number}"
+        with start_run(run.tracking, run.storage, name=name, tags=tags, parent=parent.run_id) as tracker:
+            sample = {f"sample.{axis}": value for axis, value in trial.sample.items()}
+            tracker.log_params({**sample, "model": to_settings(spec.model), "trainer": to_settings(spec.trainer)})
+            tracker.log_curve([(int(point["step"]), {k: v for k, v in point.items() if k != "step"}) for point in trial.curve])
+        if trial.value is not None:
+            parent.log_metrics({f"trial_{self._metric}": trial.value}, step=trial.number)
+        return tracker.run_id
+
+    def finish(self, search: Search, *, page: str, command: str) -> None:
+        """Add what the whole search found to the parent."""
+        if search.best is not None and search.best.value is not None:
+            self.parent.log_metrics({f"best_{self._metric}": search.best.value}, step=search.best.number)
+        self.parent.log_tags({"best": command})
+        self.parent.log_json("search.json", search.to_dict())
+        with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
+            path = Path(scratch) / "search.html"
+            path.write_text(page, encoding="utf-8")
+            self.parent.log_file(path)
+
+
+def write_page(uri: str, search: Search, *, command: str, about: Mapping[str, str]) -> str:
+    """Write the page of a search at `uri`; returns its text."""
+    page = render_search(search, command=command, about=about)
+    write_bytes(uri, page.encode())
+    return page
+
+
+def show_search(search: Search) -> None:
+    """The best trials, what the search cost, and what failed."""
+    names = [axis.name for axis in search.axes]
+    rows = [_row(search, trial, names) for trial in ranked(search)[:_SHOWN]]
+    shown = f"the best {_SHOWN} of " if len(search.trials) > _SHOWN else ""
+    title = f"search {search.name}: {shown}{len(search.trials)} trials"
+    table(title, ["trial", search.metric, "", "best step", "steps", "seconds", *names], rows, text=[""])
+    counts = counts_of(search)
+    worked = sum(trial.seconds for trial in search.trials)
+    kept = f", {search.num_kept} of an earlier run" if search.num_kept else ""
+    say(
+        f"  {counts['finished']} finished, {counts['stopped']} stopped early, {counts['failed']} failed{kept}: "
+        f"{worked:,.0f} s of trials in {search.seconds:,.0f} s"
+    )
+    for trial in search.trials:
+        if trial.error:
+            say(f"  trial {trial.number} ({', '.join(trial.overrides)}) failed: {trial.error}")
+
+
+def _row(search: Search, trial: Trial, names: list[str]) -> list[str]:
+    best = search.best is not None and trial.number == search.best.number
+    value = "-" if trial.value is None else f"{trial.value:.5f}"
+    status = "best" if best else "stopped early" if trial.status == "stopped" else trial.status
+    facts = [str(trial.number), value, status, str(trial.best_step), str(trial.steps), f"{trial.seconds:.1f}"]
+    return [*facts, *(value_of(trial.sample.get(name)) for name in names)]
+
+
+def counts_of(search: Search) -> dict[str, int]:
+    """Trials by how they ended."""
+    return {word: sum(t.status == word for t in search.trials) for word in ("finished", "stopped", "failed", "interrupted")}
+
+
+def search_facts(search: Search, *, report: str) -> dict[str, Any]:
+    """The search for the job's line."""
+    best = search.best
+    return {
+        "name": search.name,
+        "trials": len(search.trials),
+        **counts_of(search),
+        "kept": search.num_kept,
+        "metric": search.metric,
+        "best": None if best is None else {"trial": best.number, "value": best.value, "overrides": list(best.overrides)},
+        "seconds": round(search.seconds, 2),
+        "records": search.uri,
+        "report": report,
+    }
+
+
+def note_trial(progress: Bar, trial: Trial, best: float | None) -> None:
+    """Advance the bar of a search by one trial."""
+    value = trial.status if trial.value is None else f"{trial.value:.5f}"
+    progress.advance(note=f"trial {trial.number}: {value}" + ("" if best is None else f", best {best:.5f}"))

@@ -1,0 +1,165 @@
+"""Who proposes the next sample: functions of the seed, the number of the trial and what is known so far.
+
+A searcher keeps nothing in memory, so a search that goes on after a kill proposes what it would have proposed. An axis that
+is a list takes each value equally often, whoever proposes: its values are dealt out in turn.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from raypipe.core.axes import Axis
+from raypipe.core.errors import ConfigError
+from raypipe.tune._records import Trial
+from raypipe.tune._settings import GridSearch, OptunaSearch, RandomSearch, Tuning
+from raypipe.tune._space import Space
+
+if TYPE_CHECKING:
+    import optuna
+
+Proposal = dict[str, Any]
+_MAX_GRID = 10_000
+_ATTEMPTS = 100
+
+
+class Proposer:
+    """Proposes samples that were not tried before.
+
+    Attributes:
+        num_trials: How many trials the search has: `tuning.num_trials`, or all that a finite space has when these are fewer.
+    """
+
+    def __init__(self, space: Space, tuning: Tuning) -> None:
+        self._space, self._tuning = space, tuning
+        everywhere = isinstance(tuning.searcher, GridSearch)
+        endless = [axis.key for axis in space.axes if axis.num is None]
+        if everywhere and endless:
+            way_out = "write range() or choice(), or set tune.searcher.kind=random"
+            raise ConfigError([f"{key} is an interval, which has no grid; {way_out}" for key in endless])
+        dealt = [axis for axis in space.axes if axis.grid or everywhere]
+        self._hands = list(itertools.islice(space.combinations(dealt), _MAX_GRID + 1))
+        if len(self._hands) > _MAX_GRID:
+            raise ConfigError([f"the grid has more than {_MAX_GRID:,} combinations; draw from it: tune.searcher.kind=random"])
+        self._all_dealt = len(dealt) == len(space.axes)
+        self.num_trials = len(self._hands) if self._all_dealt else tuning.num_trials
+        if not everywhere and len(self._hands) > tuning.num_trials:
+            names = ", ".join(axis.key for axis in dealt)
+            way_out = f"set tune.num_trials={len(self._hands)} or more, or draw from them: choice(...)"
+            raise ConfigError([f"{names} have {len(self._hands)} combinations for {tuning.num_trials} trials; {way_out}"])
+
+    def propose(self, number: int, known: Sequence[Trial]) -> Proposal | None:
+        """The sample of trial `number`, none of those `known`; None when there is none left.
+
+        Args:
+            number: Of the trial; the same number and the same known trials give the same proposal.
+            known: Trials so far, running ones with the status "interrupted".
+        """
+        tried = {_key(trial.sample) for trial in known}
+        if self._all_dealt:
+            return next((hand for hand in self._hands if _key(hand) not in tried), None)
+        for attempt in range(_ATTEMPTS):
+            sample = self._draw(number, attempt, self._hand(number, attempt, known), known)
+            if _key(sample) not in tried:
+                return sample
+        return None
+
+    def _hand(self, number: int, attempt: int, known: Sequence[Trial]) -> Proposal:
+        """The values that are dealt to trial `number`; where nothing is left to draw with them, the next ones."""
+        return self._hands[(number + attempt // (_ATTEMPTS // min(len(self._hands), _ATTEMPTS))) % len(self._hands)]
+
+    def _draw(self, number: int, attempt: int, hand: Proposal, known: Sequence[Trial]) -> Proposal:
+        searcher = self._tuning.searcher
+        if isinstance(searcher, OptunaSearch):
+            return _suggest(self._space, searcher, hand, self._tuning, [number, attempt], known)
+        seed = searcher.seed if isinstance(searcher, RandomSearch) else 0
+        return _random(self._space, np.random.default_rng([seed, number, attempt]), hand)
+
+
+def _key(sample: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, repr(value)) for name, value in sample.items()))
+
+
+def _random(space: Space, rng: np.random.Generator, hand: Proposal) -> Proposal:
+    sample: Proposal = {}
+    for axis in space.axes:
+        if not space.applies(axis, sample):
+            continue
+        sample[axis.key] = hand[axis.key] if axis.key in hand else _drawn(axis, rng)
+    return sample
+
+
+def _drawn(axis: Axis, rng: np.random.Generator) -> Any:
+    if axis.log:
+        end = axis.high + 1 if axis.kind == "int" else axis.high
+        found = math.exp(rng.uniform(math.log(axis.low), math.log(end)))
+        return int(min(max(found, axis.low), axis.high)) if axis.kind == "int" else float(min(max(found, axis.low), axis.ends[-1]))
+    if axis.num is None:
+        return float(min(rng.uniform(axis.low, axis.high), axis.ends[-1]))
+    return axis.value(int(rng.integers(axis.num)))
+
+
+def _suggest(
+    space: Space, searcher: OptunaSearch, hand: Proposal, tuning: Tuning, place: Sequence[int], known: Sequence[Trial]
+) -> Proposal:
+    """One sample of Optuna's estimator, which is told all known trials anew."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    seed = int(np.random.SeedSequence([searcher.seed, *place]).generate_state(1)[0])
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=searcher.n_startup, constant_liar=True)
+    study = optuna.create_study(sampler=sampler, direction="minimize" if tuning.mode == "min" else "maximize")
+    study.add_trials([_told(space, trial) for trial in known])
+    study.enqueue_trial({key: _inside(axis, hand[key]) for axis in space.axes if (key := axis.key) in hand})
+    asked = study.ask()
+    sample: Proposal = {}
+    for axis in space.axes:
+        if space.applies(axis, sample):
+            sample[axis.key] = _outside(axis, asked._suggest(axis.key, _distribution(axis)))
+    return sample
+
+
+def _told(space: Space, trial: Trial) -> "optuna.trial.FrozenTrial":
+    """A trial as Optuna knows it: one that was stopped early is worse than all that came further."""
+    import optuna
+
+    states = optuna.trial.TrialState
+    axes = {axis.key: axis for axis in space.axes if axis.key in trial.sample}
+    valued = trial.value is not None
+    state = {
+        "finished": states.COMPLETE if valued else states.FAIL,
+        "stopped": states.PRUNED if valued else states.FAIL,
+        "failed": states.FAIL,
+        "interrupted": states.RUNNING,
+    }[trial.status]
+    return optuna.trial.create_trial(
+        state=state,
+        params={key: _inside(axis, trial.sample[key]) for key, axis in axes.items()},
+        distributions={key: _distribution(axis) for key, axis in axes.items()},
+        value=trial.value if state == states.COMPLETE else None,
+        intermediate_values={trial.percent: trial.value} if state == states.PRUNED else None,
+    )
+
+
+def _distribution(axis: Axis) -> "optuna.distributions.BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if axis.kind == "choice":
+        return CategoricalDistribution(axis.labels)
+    if axis.num is None:
+        return FloatDistribution(axis.low, axis.ends[-1], log=axis.log)
+    if axis.log:
+        return IntDistribution(int(axis.low), int(axis.high), log=True)
+    return IntDistribution(0, axis.num - 1)
+
+
+def _inside(axis: Axis, value: Any) -> Any:
+    """A value of a sample as Optuna keeps it: of a range, its place in it."""
+    return value if axis.kind == "choice" or axis.num is None or axis.log else axis.index(value)
+
+
+def _outside(axis: Axis, value: Any) -> Any:
+    """The inverse of `_inside`."""
+    return value if axis.kind == "choice" or axis.num is None or axis.log else axis.value(int(value))

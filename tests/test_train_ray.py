@@ -1,0 +1,101 @@
+"""Real runs of Ray Train: the same outputs as the driver, what is refused at once, and errors as what they were."""
+
+import signal
+from dataclasses import replace
+from typing import ClassVar
+
+import pytest
+from model_data import Centroids, data
+from test_train import ALONE, MLP, MODELS, XGBOOST, files_of, refused_load
+
+from raypipe.core import cluster, storage
+from raypipe.core.cluster import Cluster
+from raypipe.core.config import config
+from raypipe.core.errors import TrainingError
+from raypipe.models import Framework
+from raypipe.train import Trainer, train_model
+
+WORKER = replace(ALONE, num_workers=1)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [MODELS[0], pytest.param(MLP, id="mlp", marks=pytest.mark.long)])
+def test_one_ray_worker_trains_the_same_bytes_as_the_driver(model, tmp_path, ray_cluster):
+    steps, before = [], signal.getsignal(signal.SIGINT)
+    on_ray = train_model(
+        model, trainer=WORKER, load=data, uri=str(tmp_path), fingerprint="ray", on_progress=lambda s, _: steps.append(s)
+    )
+    here = train_model(model, trainer=ALONE, load=data, uri=str(tmp_path), fingerprint="here")
+    assert files_of(tmp_path / "ray") == files_of(tmp_path / "here")
+    assert steps == [point["step"] for point in here.curve]
+    assert on_ray.curve == here.curve
+    assert (on_ray.engine, on_ray.origin) == ("Ray Train (1 worker)", "fresh")
+    assert sorted(path.name for path in (tmp_path / "ray").iterdir()) == ["finished"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_two_workers_boost_one_model_on_their_shards(tmp_path, ray_cluster):
+    trainer = replace(WORKER, num_workers=2)
+    model = replace(XGBOOST, subsample=1.0)
+    on_ray = train_model(model, trainer=trainer, load=data, uri=str(tmp_path), fingerprint="ray")
+    here = train_model(model, trainer=ALONE, load=data, uri=str(tmp_path), fingerprint="here")
+    assert on_ray.curve[0]["validation_loss"] == pytest.approx(here.curve[0]["validation_loss"], rel=0.05)
+    assert on_ray.curve[on_ray.best_step - 1]["validation_auc"] > 0.97
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("problem", "words"), [("raypipe", "^training centroids: the loss is nan; lower it$"), ("bug", "a bug of the user")]
+)
+def test_an_error_in_a_worker_arrives_as_what_it_was(problem, words, tmp_path, ray_cluster):
+    trainer = Trainer(num_workers=1, max_failures=0)
+    with pytest.raises(TrainingError, match=words) as caught:
+        train_model(Centroids(problem=problem), trainer=trainer, load=data, uri=str(tmp_path), fingerprint="a")
+    if problem == "bug":
+        assert "model_data.py" in str(caught.value)
+
+
+@config
+class Lonely(Centroids):
+    """A model without a framework."""
+
+    framework: ClassVar[Framework] = "none"
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("model", "trainer", "words"),
+    [
+        (MLP, Trainer(num_workers=3), r"3 worker\(s\) with 1 CPU each do not fit the cluster \(room for 2"),
+        (MLP, Trainer(num_workers=1, cpus_per_worker=4), "room for 0"),
+        (MLP, Trainer(num_workers=1, use_gpu=True), "1 CPU and 1 GPU each"),
+        (Lonely(), Trainer(num_workers=2), "one process only"),
+    ],
+)
+def test_a_request_that_the_cluster_can_never_meet_is_refused_at_once(model, trainer, words, tmp_path, ray_cluster):
+    with pytest.raises(TrainingError, match=words):
+        train_model(model, trainer=trainer, load=refused_load, uri=str(tmp_path), fingerprint="a")
+
+
+@pytest.mark.long
+@pytest.mark.s3
+@pytest.mark.ray
+def test_a_ray_worker_keeps_its_state_and_its_result_in_a_bucket(s3):
+    cluster.stop()
+    Cluster(num_cpus=2, object_store_gib=0.3).start()  # its workers have the credentials in their environment
+    steps = []
+    trained = train_model(
+        XGBOOST,
+        trainer=WORKER,
+        load=data,
+        uri=f"{s3}/ray",
+        fingerprint="a",
+        on_progress=lambda step, _: steps.append(step),
+    )
+    cluster.stop()
+    assert steps == [point["step"] for point in trained.curve]
+    assert all("/a/finished/" in found for found in storage.list_files(f"{s3}/ray"))
