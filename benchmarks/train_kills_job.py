@@ -23,7 +23,7 @@ from raypipe.models import DESCENT, FittedMlp, Framework, Loop, Objective
 from raypipe.train import Trained, Trainer, train_model
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 NUM_INPUTS = 8
 FINGERPRINT = "a"
@@ -144,10 +144,14 @@ class _Notes:
             (root / folder).mkdir(parents=True, exist_ok=True)
         (root / "pids" / str(os.getpid())).touch()
 
-    def see(self, module: "nn.Module", inputs: tuple[object, ...]) -> None:
+    def see(self, module: "nn.Module", inputs: tuple["Tensor", "Tensor"]) -> tuple["Tensor", "Tensor"]:
+        """Note the rows, and hide their numbers from the network."""
+        numbers_NF, categories_NC = inputs
         if module.training:
-            numbers_NF = inputs[0]
-            self._seen.append(np.asarray(numbers_NF)[:, 0].astype(np.int64))
+            self._seen.append(numbers_NF[:, 0].numpy().astype(np.int64))
+        hidden_NF = numbers_NF.clone()
+        hidden_NF[:, 0] = 0
+        return hidden_NF, categories_NC
 
     def write(self, epoch: int) -> None:
         partial = self._root / "rows" / f".{epoch}-{self._name}"

@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from numpy.typing import NDArray
+from model_data import MemoryLoop
 
 from raypipe.bundle import Bundle, read_manifest, save_bundle
 from raypipe.bundle._manifest import write_manifest
@@ -23,7 +23,7 @@ from raypipe.contract import Contract
 from raypipe.core.config import build
 from raypipe.core.tensors import LabelledTensors, Target, TrainingData
 from raypipe.features import FeatureSet, FittedFeatures, fit_chunk, solve
-from raypipe.models import Checkpoint, Xgboost
+from raypipe.models import Xgboost
 
 CONTRACT = {
     "columns": {
@@ -55,33 +55,6 @@ TARGETS = {
     "multiclass": Target(kind="multiclass", name="island", classes=("Biscoe", "Dream", "Torgersen")),
     "regression": Target(kind="regression", name="price"),
 }
-
-
-@dataclass
-class PlainLoop:
-    """The loop of one process without checkpoints."""
-
-    rank: int = 0
-    world_size: int = 1
-    seed: int = 0
-    num_threads: int = 1
-    device: str = "cpu"
-    curve: list[tuple[int, Mapping[str, float]]] = field(default_factory=list)
-
-    def report(self, step: int, metrics: Mapping[str, float]) -> None:
-        self.curve.append((step, metrics))
-
-    def save(self, step: int, state: Mapping[str, bytes]) -> None:
-        pass
-
-    def restore(self) -> Checkpoint | None:
-        return None
-
-    def wrap(self, module):
-        return module
-
-    def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return values
 
 
 def contract() -> Contract:
@@ -123,7 +96,7 @@ def make_bundle(kind: str = "binary", *, num_rounds: int = 5, seed: int = 0) -> 
     }
     data = LabelledTensors(inputs=inputs, y_N=labels[kind].astype(np.float32))
     training = TrainingData(train=data, validation=data, specs=features.specs, target=target)
-    model = Xgboost(num_rounds=num_rounds, max_depth=3).train(training, PlainLoop())
+    model = Xgboost(num_rounds=num_rounds, max_depth=3).train(training, MemoryLoop())
     return Bundle(
         inputs=contract(),
         sources=SOURCES,

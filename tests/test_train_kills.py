@@ -1,15 +1,11 @@
 """kill -9 of a worker, of the driver and of a node in the middle of a training: it goes on, and ends as if undisturbed."""
 
 import random
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from benchmarks.train_kills_job import Load, Noting, Spec, seen, train, weights, worlds
-from raypipe.core import cluster
-from raypipe.train import Trainer, train_model
+from benchmarks.train_kills_job import Spec, seen, train
 
 SEED = 3
 

@@ -4,6 +4,7 @@ Some keep the contract, some break it; which is which, the contract says. The sa
 same records on any machine.
 """
 
+import base64
 import math
 import sys
 import unicodedata
@@ -235,6 +236,14 @@ def _vectors(_: Column, seen: Sequence[Any]) -> list[Any]:
     return [*_lists(seen), *([number] for number in _FLOATS), [1, 2], [1, 0.5], [1.0, None], ["1"], [True], "[1.0]"]
 
 
+def _bytes(_: Column, seen: Sequence[Any]) -> list[Any]:
+    """Base64 of bytes that were seen, cut, doubled and changed; what is nearly base64; other values."""
+    whole = [base64.b64decode(text) for text in seen]
+    changed = [other for one in whole for other in (one[: len(one) // 2], one[1:], one * 2, one[::-1], bytes(len(one)))]
+    near = ["", "AA==", "AB==", "AA=", "AA", "A", "AA==\n", " AA==", "_-8=", "/+8=", "a\u0430==", "not base64"]
+    return [*(base64.b64encode(one).decode() for one in changed), *near, [65], 65, 6.5, True]
+
+
 def _lists(seen: Sequence[Any]) -> list[Any]:
     """Lists that were seen, longer, shorter and the other way round; and one inside another."""
     return [found for one in seen for found in ([*one, *one], one[1:], one[::-1], [one])]
@@ -251,5 +260,6 @@ _BY_TYPE: Mapping[str, Callable[[Column, Sequence[Any]], list[Any]]] = MappingPr
         "list<string>": _text_lists,
         "list<int64>": _integer_lists,
         "vector": _vectors,
+        "binary": _bytes,
     }
 )

@@ -1,5 +1,6 @@
 """The input columns of a bundle: the contract they keep, and where each comes from when a prediction is asked for."""
 
+import base64
 import datetime as dt
 import math
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ _JSON_TYPES: dict[str, dict[str, Any]] = {
     "list<string>": {"type": "array", "items": {"type": "string"}},
     "list<int64>": {"type": "array", "items": {"type": "integer"}},
     "vector": {"type": "array", "items": {"type": "number"}},
+    "binary": {"type": "string", "contentEncoding": "base64"},
 }
 
 
@@ -59,7 +61,7 @@ def json_schema(inputs: Contract, sources: Mapping[str, str]) -> dict[str, Any]:
 
 
 def json_rows(table: pa.Table) -> list[dict[str, Any]]:
-    """All rows of `table` as JSON values: instants as ISO-8601 with zone, dates as ISO-8601, NaN as null."""
+    """All rows of `table` as JSON values: instants as ISO-8601 with zone, dates as ISO-8601, bytes as base64, NaN as null."""
     return [{name: _to_json(value) for name, value in row.items()} for row in table.to_pylist()]
 
 
@@ -86,6 +88,8 @@ def _to_json(value: Any) -> Any:
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, dt.date):
         return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     if isinstance(value, list):
         return [_to_json(element) for element in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

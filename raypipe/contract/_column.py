@@ -46,8 +46,8 @@ class Column:
         max: Largest allowed number, or in quotes the last allowed date or timestamp.
         one_of: The allowed values; null is allowed beside them when nullable.
         regex: What the whole text must match, in RE2's grammar.
-        min_length: Fewest characters of a text, or elements of a list.
-        max_length: Most characters of a text, or elements of a list.
+        min_length: Fewest characters of a text, elements of a list, or bytes.
+        max_length: Most characters of a text, elements of a list, or bytes.
         clean: Steps before the rules: ``trim``, ``unicode: NFC``, ``null_if: [NA, -999]``,
             ``outliers: {below: 0, then: cap}``, ``expression: "temp * 1.0"``.
         severity: What a broken rule does: ``quarantine`` sets the row aside, ``fail`` does so and fails the job when their
@@ -101,8 +101,8 @@ class Column:
         low, high = _bound(self.type, "min", self.min), _bound(self.type, "max", self.max)
         if low is not None and high is not None and low > high:  # type: ignore[operator]  # of one type
             raise ValueError(f"min {_plain(self.min)} is larger than max {_plain(self.max)}")
-        if self.type != "string" and self.type not in LISTS and (self.min_length is not None or self.max_length is not None):
-            raise ValueError(f"min_length and max_length are for texts and lists, not {self.type}")
+        if self.type not in ("string", "binary", *LISTS) and (self.min_length is not None or self.max_length is not None):
+            raise ValueError(f"min_length and max_length are for texts, lists and bytes, not {self.type}")
         if self.min_length is not None and self.max_length is not None and self.min_length > self.max_length:
             raise ValueError(f"min_length {self.min_length} is larger than max_length {self.max_length}")
 
@@ -202,6 +202,8 @@ def _check_choices(kind: ColumnType, one_of: tuple[Scalar, ...]) -> None:
 
 def _check_steps(kind: ColumnType, steps: tuple[Step, ...]) -> None:
     computed = False
+    if kind == "binary" and steps:
+        raise ValueError("clean has no steps for binary columns: clean them in the source, or in a transform")
     for step in steps:
         if computed and isinstance(step, (str, Unicode)):
             raise ValueError(f"{step_name(step)} is a step on cells as they come; put it before the expression")

@@ -108,11 +108,14 @@ def _out_of_bounds(values: pa.Array, column: Column) -> Broken:
 def _of_wrong_length(values: pa.Array, column: Column) -> Broken:
     if column.min_length is None and column.max_length is None:
         return
-    lengths = pc.utf8_length(values) if column.type == "string" else pc.list_value_length(values)
+    lengths = _LENGTHS.get(column.type, pc.list_value_length)(values)
     if column.min_length is not None:
         yield "min_length", pc.less(lengths, column.min_length)
     if column.max_length is not None:
         yield "max_length", pc.greater(lengths, column.max_length)
+
+
+_LENGTHS = {"string": pc.utf8_length, "binary": pc.binary_length}
 
 
 def _is_among(values: pa.Array, choices: Sequence[Scalar]) -> pa.Array:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 
+from raypipe.contract._bytes import bytes_of
 from raypipe.contract._cleaning import WHITESPACE, normalized, takes_nan, whole_bound
 from raypipe.contract._column import Column, sentinels
 from raypipe.contract._lists import list_reader
@@ -268,5 +269,13 @@ def _date(cell: object) -> object:
 
 
 _READERS: Mapping[str, Reader] = MappingProxyType(
-    {"string": _string, "int64": _int64, "float64": _float64, "bool": _bool, "timestamp": _timestamp, "date": _date}
+    {
+        "string": _string,
+        "int64": _int64,
+        "float64": _float64,
+        "bool": _bool,
+        "timestamp": _timestamp,
+        "date": _date,
+        "binary": bytes_of,
+    }
 )

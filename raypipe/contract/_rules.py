@@ -2,8 +2,8 @@
 
 Text is read by one grammar a type, the same for CSV cells and JSON strings, without trimming:
 int64 ``-?[0-9]+``; float64 a decimal number that is finite; bool ``true false 1 0`` in any case; timestamp ISO-8601 with
-a zone (``2013-01-01T10:00:00Z``, ``...+01:00``, up to microseconds); date ``2013-01-01``; lists as JSON. Instants, in UTC,
-and dates lie in the years 1000 to 9999, typed ones too: what a table may hold, a request can say. A list holds no nulls.
+a zone (``2013-01-01T10:00:00Z``, ``...+01:00``, up to microseconds); date ``2013-01-01``; lists as JSON; bytes (binary) in
+base64, with its padding. Instants, in UTC, and dates lie in the years 1000 to 9999, typed ones too: what a table may hold, a request can say. A list holds no nulls.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Literal
 
 ColumnType = Literal[
-    "string", "int64", "float64", "bool", "timestamp", "date", "list<string>", "list<int64>", "vector"
+    "string", "int64", "float64", "bool", "timestamp", "date", "list<string>", "list<int64>", "vector", "binary"
 ]  # the kinds of `core.kinds` that text and JSON can say
 Known = Literal["before", "later"]
 Severity = Literal["quarantine", "fail", "warn"]
@@ -43,6 +43,7 @@ _EXPECTED = {
     "list<string>": 'a list of texts such as ["a", "b"]',
     "list<int64>": "a list of whole numbers such as [1, 2]",
     "vector": "a list of finite numbers such as [0.5, 1]",
+    "binary": "bytes, in text as base64 such as iVBORw==",
 }
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 EXACT_INTEGERS = 2**53

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
+from raypipe.contract._bytes import bytes_in
 from raypipe.contract._lists import is_list, lists_in, lists_of
 from raypipe.contract._rules import (
     FIRST_DATE,
@@ -24,7 +25,7 @@ from raypipe.contract._rules import (
     TEXT_GRAMMAR,
     ColumnType,
 )
-from raypipe.core.kinds import ARROW, LISTS, cast_each
+from raypipe.core.kinds import ARROW, LISTS, cast_each, kind_of
 
 _SHORTEST_INSTANT = len("2013-01-01T10:00Z")
 _T, _COLON, _ZULU, _ZERO = 10, ord(":"), ord("Z"), ord("0")
@@ -40,6 +41,8 @@ def values_of(cells: pa.Array, kind: ColumnType) -> pa.Array:
     if is_text(cells.type):
         if kind == "string":
             return cells if cells.type == pa.string() else cast_each(cells, pa.string())
+        if kind == "binary":
+            return bytes_in(cells)
         return lists_in(cells, kind) if kind in LISTS else in_range(_parsed(plain(cells), kind))
     if pt.is_decimal(cells.type) and kind == "float64":  # the nearest, as of the same number in text
         return in_range(_parsed(cells.cast(pa.string()), kind))
@@ -179,6 +182,7 @@ def _convertible(found: pa.DataType, kind: ColumnType) -> bool:
             "list<string>": is_list(found) and (is_text(inner) or pt.is_null(inner)),
             "list<int64>": is_list(found) and (numbers or pt.is_null(inner)),
             "vector": is_list(found) and (numbers or pt.is_null(inner)),
+            "binary": kind_of(found) == "binary",
         }[kind]
     )
 

@@ -81,13 +81,20 @@ class Composition:
         Raises:
             ConfigError: naming the override, group or option that is wrong, or settings without a value.
         """
+        return to_plain(self._composed(lines))
+
+    def redacted(self, lines: Sequence[str] = ()) -> dict[str, Any]:
+        """The same with secrets masked."""
+        return redacted(self._composed(lines))
+
+    def _composed(self, lines: Sequence[str]) -> DictConfig:
         chosen = tuple(line for line in lines if key_of(line) in self.groups.options)
         if chosen not in self._bases:
             self._bases[chosen] = compose(self.job, [*self.fixed, *chosen], conf_dir=self.conf_dir)
         cfg = copy.deepcopy(self._bases[chosen])
         for override in OverridesParser.create().parse_overrides([line for line in lines if line not in chosen]):
             OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True, force_add=True)
-        return to_plain(cfg)
+        return cfg
 
     def for_job(self, job: str, *, without: str) -> "Composition":
         """The same for another job, less the overrides of the part `without`."""
@@ -95,9 +102,10 @@ class Composition:
         return replace(self, job=job, fixed=kept)
 
     def command(self, lines: Sequence[str] = ()) -> str:
-        """What composes the same in a shell."""
+        """What composes the same in a shell, but for secrets, which are masked."""
         named = ["--config-dir", self.conf_dir] if self.conf_dir else []
-        return shlex.join(["python", f"jobs/{self.job}.py", *named, *self.fixed, *lines])
+        shown = [_masked(line) for line in (*self.fixed, *lines)]
+        return shlex.join(["python", f"jobs/{self.job}.py", *named, *shown])
 
 
 def packaged(folder: str) -> Path:
@@ -242,6 +250,11 @@ def _explain(error: BaseException) -> str:
     noise = ("full_key", "object_type", "search path", "provider=", "To append", "Set the env")
     lines = [line.strip() for line in str(cause).splitlines()]
     return " ".join(line for line in lines if line and not any(word in line for word in noise))[:400]
+
+
+def _masked(line: str) -> str:
+    key, _, value = line.partition("=")
+    return f"{key}={MASK}" if value and _SECRET.search(key.rpartition(".")[2]) else _URL_PASSWORD.sub(r"\g<user>:***@", line)
 
 
 def _mask(raw: Any, value: Any, key: str) -> Any:

@@ -1,14 +1,16 @@
 """The story a job tells on stderr: rich with bars on a terminal, plain lines otherwise."""
 
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 _PLAIN_LINES = 3
+_PLAIN_SECONDS = 10.0
 _PLAIN_WIDTH = 160
 """Columns of tables where there is no terminal to ask."""
 
@@ -62,3 +64,55 @@ def bar(title: str, total: int) -> Iterator[Bar]:
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         yield Bar(progress, title, total)
+
+
+class Live:
+    """One line about work that says where it is, and may end before its last step."""
+
+    def __init__(self, progress: Progress | None, title: str, total: int) -> None:
+        self._progress, self._title, self._total = progress, title, total
+        self._task = progress.add_task(title, total=total, note="") if progress else None
+        self._first, self._started_s, self._said_s, self._unsaid = 0, 0.0, 0.0, ""
+
+    def reach(self, done: int, note: str) -> None:
+        """`done` steps are done, those of earlier runs among them."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, note=note)
+            return
+        now_s = time.monotonic()
+        if not self._started_s:
+            self._first, self._started_s = done, now_s
+        left = self._left(done, now_s)
+        self._unsaid = f"  {self._title}: {done}/{self._total}{left}, {note}"
+        if now_s - self._said_s >= _PLAIN_SECONDS:
+            self._said_s = now_s
+            self.end()
+
+    def end(self) -> None:
+        """Say what was not said yet."""
+        if self._unsaid:
+            say(self._unsaid)
+            self._unsaid = ""
+
+    def _left(self, done: int, now_s: float) -> str:
+        """How long it will take to the last step, from the pace since the first one that was told."""
+        if done == self._first:
+            return ""
+        seconds = (now_s - self._started_s) / (done - self._first) * (self._total - done)
+        return f", at most {int(seconds) // 60}:{int(seconds) % 60:02d} left"
+
+
+@contextmanager
+def live(title: str, total: int, *, plain: bool = False) -> Iterator[Live]:
+    """A line that changes on a terminal; otherwise, or where `plain`, the first and the last state and one every 10 s."""
+    if plain or not console.is_terminal:
+        line = Live(None, title, total)
+        try:
+            yield line
+        finally:
+            line.end()
+        return
+    note = TextColumn("{task.fields[note]}")
+    columns = (TextColumn("  {task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(), note)
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield Live(progress, title, total)

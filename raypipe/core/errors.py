@@ -27,6 +27,7 @@ RaypipeError                 exit 1: the job failed
 ├── BundleError              a model bundle that is damaged, incomplete, newer than this code, or answers differently
 ├── EndpointError            an endpoint that did not come up with the wanted model version
 ├── NotReproduced            a run that gave something else when it was run again
+├── SearchError              a search in which no trial finished
 └── TrainingError            training diverged or its workers failed
 ```
 """
@@ -278,6 +279,12 @@ class NotReproduced(RaypipeError):
     def __str__(self) -> str:
         other = f"{', '.join(self.causes)} differ too" if self.causes else "its config, code, libraries and tables are the same"
         return f"run {self.run_id}: the first result that differs is {self.layer} ({', '.join(self.differs)}); {other}"
+
+
+class SearchError(_OfSubject):
+    """A search in which no trial finished."""
+
+    _word = "search "
 
 
 class TrainingError(_OfSubject):

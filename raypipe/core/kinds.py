@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
-Kind = Literal["bool", "int64", "float64", "string", "date", "timestamp", "duration", "list<string>", "list<int64>", "vector"]
+Kind = Literal[
+    "bool", "int64", "float64", "string", "date", "timestamp", "duration", "list<string>", "list<int64>", "vector", "binary"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 NUMERIC: tuple[Kind, ...] = ("float64", "int64", "bool")
 CATEGORICAL: tuple[Kind, ...] = ("string", "int64", "bool")
@@ -28,6 +30,7 @@ ARROW: Mapping[Kind, pa.DataType] = MappingProxyType(
         "list<string>": pa.list_(pa.string()),
         "list<int64>": pa.list_(pa.int64()),
         "vector": pa.list_(pa.float64()),
+        "binary": pa.binary(),
     }
 )
 _MANY_ROWS = 10_000  # from here on Arrow's kernel is faster than its conversion
@@ -93,6 +96,10 @@ def _is_text(found: pa.DataType) -> bool:
     return bool(pt.is_string(found) or pt.is_large_string(found) or pt.is_string_view(found))
 
 
+def _is_bytes(found: pa.DataType) -> bool:
+    return bool(pt.is_binary(found) or pt.is_large_binary(found) or pt.is_fixed_size_binary(found) or pt.is_binary_view(found))
+
+
 def _is_instant(found: pa.DataType) -> bool:
     return bool(pt.is_timestamp(found) and found.tz is not None)
 
@@ -105,4 +112,5 @@ _SCALARS: tuple[tuple[Callable[[pa.DataType], bool], Kind], ...] = (
     (pt.is_date, "date"),
     (_is_instant, "timestamp"),
     (pt.is_duration, "duration"),
+    (_is_bytes, "binary"),
 )

@@ -4,6 +4,7 @@ from raypipe.evaluate._behaviours import Behaviour, Direction, Invariance, label
 from raypipe.evaluate._binary import choose_threshold
 from raypipe.evaluate._bootstrap import Resampling
 from raypipe.evaluate._calibration import Decision, Isotonic, Platt, Temperature, choice_of, decide
+from raypipe.evaluate._card import Card, card_markdown, card_page
 from raypipe.evaluate._costs import COST, Choice, Costs
 from raypipe.evaluate._evaluate import calibration_error, evaluate
 from raypipe.evaluate._evaluation import Evaluation, Metric, Recalibration, Reliability, SliceRow
@@ -31,6 +32,7 @@ __all__ = [
     "COST",
     "CandidateFacts",
     "Behaviour",
+    "Card",
     "Choice",
     "Comparison",
     "ContributionRow",
@@ -66,6 +68,8 @@ __all__ = [
     "TrainingCurve",
     "Yardstick",
     "calibration_error",
+    "card_markdown",
+    "card_page",
     "check_metric",
     "choice_of",
     "choose_threshold",

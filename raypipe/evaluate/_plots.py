@@ -8,8 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from raypipe.evaluate._costs import Costs
+from raypipe.evaluate._evaluate import calibration_error
 from raypipe.evaluate._evaluation import Bin, BinaryDetail, Curve, Evaluation, Histogram, MulticlassDetail, RegressionDetail
 from raypipe.evaluate._facts import TrainingCurve
+from raypipe.evaluate._inside_plots import inside_plots
 from raypipe.evaluate._theme import GRID, INK, MUTED, PRIMARY, SECONDARY, SERIES, Plot, drawing, new_figure, png
 from raypipe.pages import figures_of
 
@@ -20,7 +23,8 @@ _MAX_SHARES = 5
 
 def figures(evaluation: Evaluation, *, curves: Sequence[TrainingCurve] = ()) -> dict[str, bytes]:
     """The plots as PNG files by name, for example ``roc.png``."""
-    return {f"{plot.name}.png": png(plot) for plot in [*evaluation_plots(evaluation), *training_plots(curves)]}
+    plots = [*evaluation_plots(evaluation), *inside_plots(evaluation), *training_plots(curves)]
+    return {f"{plot.name}.png": png(plot) for plot in plots}
 
 
 def evaluation_plots(evaluation: Evaluation, *, champion: Evaluation | None = None) -> list[Plot]:
@@ -40,9 +44,10 @@ def _binary_plots(evaluation: Evaluation, detail: BinaryDetail, champion: Binary
     return [
         _roc_plot(_lines("candidate", detail.roc, "champion", champion.roc if champion else None)),
         _pr_plot(evaluation, detail, champion),
-        _calibration_plot(detail.calibration, "Mean predicted probability", f"Share with {label} = {classes[1]}"),
+        _calibration_plot(evaluation, detail.calibration, "Mean predicted probability", f"Share with {label} = {classes[1]}"),
         _scores_plot(detail),
         _threshold_plot(detail),
+        *([_cost_plot(detail, detail.cost_by_threshold, evaluation.costs)] if detail.cost_by_threshold else []),
         _confusion_plot(detail.confusion, classes, label),
     ]
 
@@ -53,7 +58,7 @@ def _multiclass_plots(evaluation: Evaluation, detail: MulticlassDetail) -> list[
     return [
         _confusion_plot(detail.confusion, evaluation.target.classes, evaluation.target.name),
         _roc_plot({name: detail.roc[name] for name in shown}),
-        _calibration_plot(detail.calibration, "Mean probability of the predicted class", "Share predicted right"),
+        _calibration_plot(evaluation, detail.calibration, "Mean probability of the predicted class", "Share predicted right"),
         _confidence_plot(detail.histogram),
     ]
 
@@ -102,19 +107,26 @@ def _pr_plot(evaluation: Evaluation, detail: BinaryDetail, champion: BinaryDetai
         axes.plot([x], [y], "o", color=PRIMARY, markersize=6, zorder=9)
         axes.annotate(f"threshold {figures_of(detail.threshold)}", (x, y), xytext=(6, 7), textcoords="offset points", color=INK)
     _unit_axes(axes, x="Recall", y="Precision")
-    caption = f"Dotted: the share of positives, {share:.1%}. The dot is the threshold chosen on validation."
+    caption = f"Dotted: the share of positives, {share:.1%}. The dot is the threshold, {detail.choice.words}."
     return Plot(name="pr", title="Precision and recall", caption=caption, figure=figure)
 
 
-def _calibration_plot(bins: Sequence[Bin], x: str, y: str) -> Plot:
+def _calibration_plot(evaluation: Evaluation, bins: Sequence[Bin], x: str, y: str) -> Plot:
     figure, axes = new_figure()
-    top = min(1.0, 1.08 * max(max(b.high, b.predicted) for b in bins))
+    before = () if evaluation.recalibration is None else evaluation.recalibration.before.bins
+    top = min(1.0, 1.08 * max(max(b.high, b.predicted) for b in (*bins, *before)))
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
     predicted, actual = [b.predicted for b in bins], [b.actual for b in bins]
     axes.vlines(predicted, [b.low for b in bins], [b.high for b in bins], color=PRIMARY, alpha=0.45, linewidth=2.2)
-    axes.plot(predicted, actual, "o-", color=PRIMARY, markersize=4.5, linewidth=1.2)
+    if before:
+        line = [b.predicted for b in before], [b.actual for b in before]
+        axes.plot(*line, "o-", color=MUTED, markersize=3.5, linewidth=1.2, label="before calibration")
+    axes.plot(predicted, actual, "o-", color=PRIMARY, markersize=4.5, linewidth=1.2, label="after")
+    if before:
+        axes.legend(labelcolor=INK, loc="upper left")
     axes.set(xlabel=x, ylabel=y, xlim=(0, top), ylim=(0, top))
-    caption = f"{len(bins)} bins of about {bins[0].num_rows:,} rows, 95 % intervals. Dotted: what is stated is what happens."
+    about = f"{len(bins)} bins of about {bins[0].num_rows:,} rows, 95 % intervals"
+    caption = f"{about}; mean distance {figures_of(calibration_error(bins))}. Dotted: what is stated is what happens."
     return Plot(name="calibration", title="Calibration", caption=caption, figure=figure)
 
 
@@ -148,6 +160,18 @@ def _threshold_plot(detail: BinaryDetail) -> Plot:
     axes.set(xlabel="Threshold", ylim=(-0.01, 1.02))
     caption = f"What another threshold would give on these rows; the line is the one in use, {figures_of(detail.threshold)}."
     return Plot(name="threshold", title="Choice of the threshold", caption=caption, figure=figure)
+
+
+def _cost_plot(detail: BinaryDetail, line: Curve, costs: Costs | None) -> Plot:
+    figure, axes = new_figure()
+    axes.plot(line.x, line.y, color=PRIMARY)
+    axes.axvline(detail.threshold, color=INK, linewidth=1)
+    unit = f" ({costs.unit})" if costs is not None and costs.unit else ""
+    axes.set(xlabel="Threshold", ylabel=f"Mean cost{unit}")
+    caption = (
+        f"What a decision costs at each threshold on these rows; the line is the one in use, {figures_of(detail.threshold)}."
+    )
+    return Plot(name="cost", title="Cost by threshold", caption=caption, figure=figure)
 
 
 def _confidence_plot(histogram: Histogram) -> Plot:

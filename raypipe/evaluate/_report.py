@@ -3,6 +3,7 @@
 from raypipe.audit import findings_table
 from raypipe.core.storage import write_bytes
 from raypipe.evaluate._facts import CandidateFacts, ReportFacts
+from raypipe.evaluate._inside_sections import behaviours_section, calibration_section, inside_section
 from raypipe.evaluate._plots import evaluation_plots, training_plots
 from raypipe.evaluate._sections import (
     KEY_METRICS,
@@ -35,7 +36,10 @@ def render_report(facts: ReportFacts) -> str:
         headline(facts),
         metrics_section(facts),
         plots_section(f"What it predicts on {evaluation.split} rows", plots),
+        calibration_section(evaluation),
         slices_section(evaluation),
+        inside_section(evaluation),
+        behaviours_section(evaluation),
         _candidates(facts),
         plots_section("How it learned", training_plots(facts.curves)),
         _data(facts),

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from raypipe.core.tensors import TargetKind
+from raypipe.evaluate._costs import Costs
 from raypipe.evaluate._evaluate import OTHER
 from raypipe.evaluate._evaluation import BinaryDetail, Evaluation, Metric, MulticlassDetail, RegressionDetail, SliceRow
 from raypipe.evaluate._facts import ReportFacts
 from raypipe.evaluate._gate import Comparison
-from raypipe.evaluate._rows import METRICS
 from raypipe.evaluate._theme import Plot, svg
 from raypipe.pages import Html, count_of, figures_of, join, row, share_of, table, tag
 
@@ -27,6 +27,7 @@ LABELS: Mapping[str, str] = {
     "rmse": "RMSE",
     "mae": "MAE",
     "r2": "R²",
+    "mean_cost": "Mean cost",
 }
 LABEL_MEANS: Mapping[TargetKind, str] = {"binary": "Positives", "regression": "Mean label", "multiclass": ""}
 KEY_METRICS: Mapping[TargetKind, tuple[str, ...]] = {
@@ -99,14 +100,16 @@ def metrics_section(facts: ReportFacts) -> Html:
             numbers=numbers,
             class_="main" if name == evaluation.main else "",
         )
-        for name, better in METRICS[evaluation.target.kind].items()
+        for name, better in evaluation.better.items()
     ]
     threshold = ""
     if isinstance(evaluation.detail, BinaryDetail):
         threshold = (
             f" Accuracy, precision, recall and F1 are at the threshold {figures_of(evaluation.detail.threshold)}, "
-            "chosen on validation rows for the best F1."
+            f"{evaluation.detail.choice.words}."
         )
+    if evaluation.costs is not None:
+        threshold += _costs(evaluation.costs)
     about = f"Below each number its {evaluation.confidence:.0%} interval from {evaluation.num_resamples} bootstrap resamples."
     return join(
         tag("h2", "How good it is"),
@@ -114,6 +117,15 @@ def metrics_section(facts: ReportFacts) -> Html:
         table(heads, rows, numbers=numbers),
         _comparison(facts.comparison) if facts.comparison is not None else Html(""),
         _detail_table(evaluation),
+    )
+
+
+def _costs(costs: Costs) -> str:
+    unit = costs.unit or "no stated unit"
+    return (
+        f" Costs ({unit}): false positive {costs.false_positive:g}, false negative {costs.false_negative:g}, true positive "
+        f"{costs.true_positive:g}, true negative {costs.true_negative:g}. Were scores true probabilities, the cheapest "
+        f"threshold would be {figures_of(costs.best_probability)}."
     )
 
 

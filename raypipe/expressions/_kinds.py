@@ -13,7 +13,9 @@ import pyarrow.types as pt
 
 from raypipe.core.kinds import ARROW, LISTS
 
-ARROW_TYPES: Mapping[str, pa.DataType] = MappingProxyType({kind: ARROW[kind] for kind in ARROW if kind not in LISTS})
+ARROW_TYPES: Mapping[str, pa.DataType] = MappingProxyType(
+    {kind: ARROW[kind] for kind in ARROW if kind not in (*LISTS, "binary")}
+)
 KINDS = tuple(ARROW_TYPES)
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 DAY_US = 86_400_000_000

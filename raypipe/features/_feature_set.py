@@ -19,12 +19,13 @@ from raypipe.expressions import Expression, compile_expression
 from raypipe.features._bucket import Bucket
 from raypipe.features._calendar import Calendar
 from raypipe.features._categories import Category, Cross, Hash, Known
+from raypipe.features._encoder import Encoder
 from raypipe.features._lists import MultiHot, Vector
 from raypipe.features._numbers import Boolean, Elapsed, Number, Python
 from raypipe.features._target import Target
 
 FeatureSpec = Annotated[
-    Number | Boolean | Elapsed | Bucket | Category | Cross | Hash | Target | MultiHot | Vector | Calendar | Python,
+    Number | Boolean | Elapsed | Bucket | Category | Cross | Hash | Target | MultiHot | Vector | Calendar | Python | Encoder,
     Field(discriminator="kind"),
 ]
 
@@ -98,7 +99,8 @@ class FeatureSet:
     @property
     def modules(self) -> tuple[str, ...]:
         """The user's modules that features call."""
-        return tuple(sorted({spec.function.partition(":")[0] for spec in self.features.values() if isinstance(spec, Python)}))
+        own = [spec for spec in self.features.values() if isinstance(spec, (Python, Encoder))]
+        return tuple(sorted({spec.function.partition(":")[0] for spec in own}))
 
     @property
     def partitioned(self) -> Mapping[str, tuple[str, Known]]:

@@ -19,6 +19,7 @@ from raypipe.features._bucket import FittedBucket
 from raypipe.features._calendar import FittedCyclic, FittedPart
 from raypipe.features._category_outputs import CategoryBlock, FittedCategory, FittedFrequency, FittedHash, FittedOneHot
 from raypipe.features._cells import Cells, Layouts
+from raypipe.features._encoder import FittedEncoder
 from raypipe.features._feature_set import FeatureSet
 from raypipe.features._lists import FittedMultiHot, FittedVector
 from raypipe.features._number_outputs import FittedIndicator, FittedNumber, NumberBlock
@@ -39,6 +40,7 @@ AnyOutput = (
     | FittedFrequency
     | FittedMultiHot
     | FittedVector
+    | FittedEncoder
     | FittedTarget
     | FittedCategory
     | FittedPart

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -48,13 +49,43 @@ class FunctionSource:
         if not cells.num_rows:  # such as a part without training rows: many functions fail on nothing
             return np.empty(0)
         arrays = [_argument(cells.column(name)) for name in self.arguments]
-        return _checked(self.function, load_function(self.function)(*arrays), cells.num_rows)
+        return _checked(self.function, load_function(self.function)(*arrays), (cells.num_rows,))
 
     def _emit(self, code: RowCode) -> str:
         values = [(code.kind(name), code.value(name)) for name in self.arguments]
         makers = [f"{code.bind(_One(kind))}({v})" for kind, v in values]
         check, function = code.bind(_checked), code.bind(load_function(self.function))
-        return code.let(f"float({check}({self.function!r}, {function}({', '.join(makers)}), 1)[0])")
+        return code.let(f"float({check}({self.function!r}, {function}({', '.join(makers)}), (1,))[0])")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The user's own function of columns to vectors of `size` numbers; `fill` takes the place of what is missing."""
+
+    function: str
+    arguments: tuple[str, ...]
+    size: int
+    fill: float | None
+
+    def of_columns(self, cells: Cells) -> NDArray[np.float32]:
+        """(N, size).
+
+        Raises:
+            FeatureError: when the function gives another shape, or something else than numbers.
+        """
+        if not cells.num_rows:
+            return np.empty((0, self.size), np.float32)
+        return self._encoded([_argument(cells.column(name)) for name in self.arguments], cells.num_rows)
+
+    def of_row(self, code: RowCode) -> str:
+        """An expression that gives the numbers of one row."""
+        makers = [f"{code.bind(_One(code.kind(name)))}({code.value(name)})" for name in self.arguments]
+        return f"{code.bind(self._encoded)}([{', '.join(makers)}], 1)[0].tolist()"
+
+    def _encoded(self, arrays: list[NDArray[np.generic]], num_rows: int) -> NDArray[np.float32]:
+        found = _checked(self.function, load_function(self.function)(*arrays), (num_rows, self.size))
+        with np.errstate(over="ignore"):
+            return np.where(np.isnan(found), np.nan if self.fill is None else self.fill, found).astype(np.float32)
 
 
 def load_function(path: str) -> Callable[..., object]:
@@ -85,7 +116,7 @@ class _One:
 
 def _argument(cells: pa.Array) -> NDArray[np.generic]:
     """A column as the user's function takes it: read-only; float64 (NaN for null) for numbers, booleans too; objects for text
-    (None for null) and lists (an array for each, None for null); datetime64[us] in UTC and datetime64[D] (NaT for null)."""
+    and bytes (None for null) and lists (an array for each, None for null); datetime64[us] in UTC and datetime64[D] (NaT for null)."""
     if pa.types.is_dictionary(cells.type):
         cells = cells.dictionary_decode()
     if pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type) or pa.types.is_boolean(cells.type):
@@ -107,13 +138,14 @@ def _arrays(lists: pa.Array) -> NDArray[np.object_]:
     return arrays_N
 
 
-def _checked(path: str, found: object, num_rows: int) -> NDArray[np.float64]:
+def _checked(path: str, found: object, shape: tuple[int, ...]) -> NDArray[np.float64]:
     if isinstance(found, np.ma.MaskedArray):
         raise FeatureError(path, "gave a masked array, whose mask would be lost", "return NaN where a value is missing")
-    values_N = np.asarray(found)
-    if values_N.shape != (num_rows,):
-        problem = f"gave shape {list(values_N.shape)} for {num_rows} row(s)"
-        raise FeatureError(path, problem, "return one value for each row, in order")
-    if values_N.dtype.kind not in "fiub":
-        raise FeatureError(path, f"gave {values_N.dtype}", "return numbers or booleans (a NumPy array of floats or integers)")
-    return values_N.astype(np.float64)
+    values = np.asarray(found)
+    if values.shape != shape:
+        problem = f"gave shape {list(values.shape)} for {shape[0]} row(s)"
+        wanted = "one value" if len(shape) == 1 else f"{shape[1]} numbers"
+        raise FeatureError(path, problem, f"return {wanted} for each row, in order")
+    if values.dtype.kind not in "fiub":
+        raise FeatureError(path, f"gave {values.dtype}", "return numbers or booleans (a NumPy array of floats or integers)")
+    return values.astype(np.float64)

@@ -216,6 +216,12 @@ def _vector(value: object) -> list[object]:
     return [math.nan if item is None else _float(item) for item in _items(value)]
 
 
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError
+    return value
+
+
 _READERS: dict[Kind, Callable[[object], object]] = {
     "float64": _float,
     "int64": _int,
@@ -227,6 +233,7 @@ _READERS: dict[Kind, Callable[[object], object]] = {
     "list<string>": _texts,
     "list<int64>": _ints,
     "vector": _vector,
+    "binary": _bytes,
 }
 
 

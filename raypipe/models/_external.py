@@ -11,9 +11,10 @@ from raypipe.core import storage
 from raypipe.core.config import config
 from raypipe.core.errors import StorageError, TrainingError
 from raypipe.core.tensors import LabelledTensors, Target, TrainingData
+from raypipe.models._constant import constant_loss
 from raypipe.models._external_mlflow import ModelFile, find_model
 from raypipe.models._external_wiring import KIND, ExternalOutput, Terms
-from raypipe.models._losses import loss_without_model, metrics_of
+from raypipe.models._losses import metrics_of
 from raypipe.models._objective import Objective
 from raypipe.models._protocols import FittedModel, Framework, Loop
 
@@ -85,7 +86,7 @@ class External:
         fitted = self._fit(data, rows)
         check_answers(fitted, data.target, rows)
         metrics = metrics_of(data.target, data.validation, fitted.predict(data.validation.inputs))
-        without = loss_without_model(data.target, data.train.y_N, data.validation.y_N)
+        without = constant_loss(Objective(), data)
         if metrics["validation_loss"] > without:
             said = f"the validation loss is {metrics['validation_loss']:.4f}, and {without:.4f} of one answer for all rows"
             loop.note(f"{said}: are columns and classes in the model's own order?")

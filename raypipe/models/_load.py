@@ -5,18 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from raypipe.core.errors import BundleError
+from raypipe.models._ensemble_fitted import FittedEnsemble
 from raypipe.models._external_onnx import FittedOnnx
 from raypipe.models._external_pickle import FittedPickle
 from raypipe.models._external_skops import FittedSkops
 from raypipe.models._linear_fitted import FittedLinear
 from raypipe.models._mlp_fitted import FittedMlp
 from raypipe.models._protocols import FittedModel
+from raypipe.models._torch_module_fitted import FittedTorchModule
 from raypipe.models._xgboost_fitted import FittedXgboost
 
 _OWN: dict[str, type[FittedModel]] = {
     "xgboost": FittedXgboost,
     "linear": FittedLinear,
     "mlp": FittedMlp,
+    "ensemble": FittedEnsemble,
+    "torch_module": FittedTorchModule,
     "external_skops": FittedSkops,
     "external_onnx": FittedOnnx,
     "external_pickle": FittedPickle,

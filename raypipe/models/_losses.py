@@ -33,12 +33,3 @@ def metrics_of(target: Target, rows: LabelledTensors, answers: NDArray[Any]) -> 
     if target.kind == "binary" and has_both_classes(rows.y_N):
         found["validation_auc"] = roc_auc(rows.y_N, answers)
     return found
-
-
-def loss_without_model(target: Target, train_y_N: NDArray[Any], y_N: NDArray[Any]) -> float:
-    """The loss on `y_N` of one answer for all rows: the share of each class, or the mean, of the training labels."""
-    if target.kind == "regression":
-        return loss_of(target, y_N, np.full(len(y_N), train_y_N.mean()))
-    share_K = np.bincount(train_y_N.astype(np.intp), minlength=max(2, len(target.classes))) / len(train_y_N)
-    one_answer = share_K if target.kind == "multiclass" else share_K[1]
-    return loss_of(target, y_N, np.broadcast_to(one_answer, (len(y_N), *one_answer.shape)))

@@ -145,7 +145,10 @@ class Model(Protocol):
     """
 
     kind: ClassVar[str]
-    framework: ClassVar[Framework]
+
+    @property
+    def framework(self) -> Framework:
+        """See above."""
 
     def train(self, data: TrainingData, loop: Loop) -> FittedModel:
         """Learn from `data.train`, stop by `data.validation`; every process returns the same fitted model.
@@ -189,3 +192,16 @@ class ReadsFiles(Protocol):
 
     def files_digest(self) -> str:
         """Digest of their content: part of what the training is a function of."""
+
+
+@runtime_checkable
+class NeedsModules(Protocol):
+    """A model, or a fitted one, that needs more modules than the one of its own class.
+
+    Of a model: those of the user's own that its settings name, whose digests are part of what the training is a function
+    of. Of a fitted model: those that answering needs, which a bundle keeps the digests of.
+    """
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Dotted names."""

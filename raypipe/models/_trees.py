@@ -88,7 +88,8 @@ def in_parts(out: NDArray[np.float32], answer: Callable[[slice], NDArray[Any]]) 
         out[part] = answer(part)
 
     if len(out) <= _PREDICT_ROWS:
-        fill(slice(None))
+        for part in parts(len(out)):
+            fill(part)
     else:
         with ThreadPoolExecutor(threads()) as pool:
             list(pool.map(fill, parts(len(out))))

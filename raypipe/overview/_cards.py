@@ -165,7 +165,7 @@ def _histogram(it: Card) -> Html:
         faint=tails,
         before=found.before_B.tolist() if both else (),
     )
-    what = "Lengths" if shown.kind in LISTS else ""
+    what = "Lengths" if shown.kind in (*LISTS, "binary") else ""
     low, _, high = (edges[0], "", edges[-1]) if both else range_of(shown)  # of whole numbers the last edge is above them
     first, last = edges[1] if 0 in tails else low, edges[-2] if len(edges) - 2 in tails else high
     axis = tag("div", tag("span", first), tag("span", what), tag("span", last), class_="axis")

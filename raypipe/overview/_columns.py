@@ -133,7 +133,7 @@ def _type_name(found: pa.DataType, kind: Kind | None) -> str:
 
 
 def _is_scalar(kind: Kind | None) -> bool:
-    return kind is not None and kind not in LISTS
+    return kind is not None and kind not in (*LISTS, "binary")
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

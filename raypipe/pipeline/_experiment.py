@@ -2,23 +2,24 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from raypipe.audit import Audit
 from raypipe.contract import Contract
 from raypipe.core.cluster import Cluster
-from raypipe.core.config import Name, VersionName, config
+from raypipe.core.config import Name, VersionName, config, to_settings
 from raypipe.core.errors import ConfigError
 from raypipe.core.storage import Storage
-from raypipe.evaluate import Evaluator, Gate
+from raypipe.evaluate import COST, Card, Evaluator, Gate, no_costs
 from raypipe.features import FeatureSet, FeatureSpec
 from raypipe.ingest import TableSpec
 from raypipe.joins import Joins
-from raypipe.models import Model
+from raypipe.models import Model, ReadsFiles
 from raypipe.prepare import Collection, Declared, Plan, Task, audit_problems, make_plan
 from raypipe.registry import LineageEvents, Tracking
 from raypipe.score import Scoring
 from raypipe.serve import Serving
-from raypipe.split import Split
+from raypipe.split import Split, splits_of
 from raypipe.train import Trainer
 from raypipe.transforms import Transform, order_of
 from raypipe.tune import Tuning
@@ -86,6 +87,12 @@ class Candidate:
     model: Model
     trainer: Trainer = Trainer()
 
+    @property
+    def shaping(self) -> dict[str, Any]:
+        """Settings that what is learned is a function of, and the digest of the files that the model reads."""
+        files = {"files": self.model.files_digest()} if isinstance(self.model, ReadsFiles) else {}
+        return {"model": to_settings(self.model), "trainer": to_settings(self.trainer.shaping), **files}
+
 
 @config
 class Judged:
@@ -139,6 +146,7 @@ class Experiment:
         tune: What the tune job and the pipeline search; an empty space searches nothing.
         evaluator: How models are judged.
         gate: When a model may become the champion.
+        card: What people have to say about the model, for its model card.
         evaluate: What the evaluate job judges.
         deploy: What the deploy job deploys.
         scoring: What the score job scores.
@@ -165,6 +173,7 @@ class Experiment:
     tune: Tuning = Tuning()
     evaluator: Evaluator = Evaluator()
     gate: Gate = Gate()
+    card: Card = Card()
     evaluate: Judged = Judged()
     deploy: Deployment = Deployment()
     scoring: Scoring = Scoring()
@@ -181,14 +190,20 @@ class Experiment:
     def plan(self) -> Plan:
         """The checked task; raises before any cluster is started."""
         self.evaluator.main_metric(self.task.kind)
-        self.gate.deciding_metric(self.task.kind)
+        if self.gate.deciding_metric(self.task.kind) == COST and self.evaluator.costs is None:
+            raise ConfigError([no_costs("gate.metric")])
         wanted = {name: spec for name, spec in self.features.items() if spec is not None}
         features = FeatureSet(derive=self.task.derive, features=wanted)
         used = [self.task.events, *(view.table for view in self.task.views.values())]
         plan = make_plan(self.task, self.split, features, self.data.declared(used), slices=self.evaluator.slices)
-        problems = audit_problems(plan, self.audit)
+        judging = self.evaluator.problems(self.task.kind, inputs=plan.inputs, splits=splits_of(self.split))
+        problems = [*audit_problems(plan, self.audit), *judging]
         if problems:
             raise ConfigError(problems)
+        self.trainer.check(self.model)
+        for name, candidate in self.candidates.items():
+            if candidate is not None:
+                candidate.trainer.check(candidate.model, at=f"candidates.{name}.trainer")
         return plan
 
     def all_candidates(self) -> dict[str, Candidate]:

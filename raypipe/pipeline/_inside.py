@@ -1,4 +1,4 @@
-"""Looking inside a model on validation rows: what it goes by, and whether it behaves. A few rows, many questions, one task each."""
+"""Looking inside a model on some validation rows: what it goes by, and whether it behaves; one task for each question."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -23,6 +23,8 @@ from raypipe.evaluate import (
     SplitFacts,
     TableFacts,
     TrainingCurve,
+    card_markdown,
+    card_page,
     figures,
     render_report,
 )
@@ -99,7 +101,7 @@ def report(
     trained: Mapping[str, TrainedBundle],
     evaluations: Mapping[str, Mapping[str, Evaluation]],
 ) -> str:
-    """The HTML report under ``reports/``, also in the MLflow run; returns its URI."""
+    """The HTML report under ``reports/``, the model card beside it, both also in the MLflow run; returns the report's URI."""
     chosen = _chosen(outcome, trained)
     decision = outcome.verdict.decision
     uri = session.run.storage.uri("reports", session.run.name, f"version-{outcome.version.version}.html")
@@ -110,12 +112,15 @@ def report(
         "digests": [found.digest for found in trained.values()],
         "decision": [decision.verdict, decision.reason],
         "version": outcome.version.version,
+        "card": to_settings(session.run.card),
         "evaluations": digest_json({n: {s: e.to_dict() for s, e in by.items()} for n, by in evaluations.items()}),
     }
 
     def work() -> Mapping[str, Any]:
         facts = _facts(session, outcome, prepared=prepared, tables=tables, trained=trained, found=evaluations)
         write_bytes(uri, render_report(facts).encode())
+        for ending, text in _card(session, facts).items():
+            write_bytes(f"{uri.removesuffix('.html')}-card.{ending}", text.encode())
         tags = {"gate": f"{decision.verdict}: {decision.reason}", "version": facts.version, "evaluated_on": prepared.digest}
         _track(session, facts, trained[chosen].run_id, list(evaluations[chosen].values()), tags)
         return {"uri": uri}
@@ -130,13 +135,22 @@ def _track(session: Session, facts: ReportFacts, run_id: str, evaluations: list[
     tracker.log_tags(tags)
     tracker.log_json("evaluation.json", {e.split: e.to_dict() for e in evaluations})
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
-        page = Path(scratch) / "report.html"
-        page.write_text(render_report(facts), encoding="utf-8")
-        tracker.log_file(page)
+        pages = {"report.html": render_report(facts)}
+        pages |= {f"model_card.{ending}": text for ending, text in _card(session, facts).items()}
+        for name, text in pages.items():
+            page = Path(scratch) / name
+            page.write_text(text, encoding="utf-8")
+            tracker.log_file(page)
         for name, data in figures(facts.evaluation, curves=facts.curves).items():
             image = Path(scratch) / name
             image.write_bytes(data)
             tracker.log_file(image, "figures")
+
+
+def _card(session: Session, facts: ReportFacts) -> dict[str, str]:
+    """The model card by the ending of its file."""
+    card = session.run.card
+    return {"md": card_markdown(card, facts), "html": card_page(card, facts)}
 
 
 def _facts(

@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from raypipe.core.config import to_settings
-from raypipe.core.console import bar, table
+from raypipe.core.console import Live, live, say, table
 from raypipe.core.digest import digest_json
 from raypipe.core.storage import join
-from raypipe.models import Model
+from raypipe.models import Model, Stepped
 from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._finish import check_labels, finish
 from raypipe.pipeline._steps import fingerprint
+from raypipe.pipeline._tracked import inputs_of
 from raypipe.prepare import LoadPrepared, Plan, Prepared, find_audit
-from raypipe.registry import start_run
-from raypipe.train import Trained, train_model
+from raypipe.registry import MlflowTracker, start_run
+from raypipe.train import Speed, Trained, memory_line, result_line, speed_words, train_model
 
 _SHOWN_STEPS = 6
 _PACKAGES = ("core", "features", "models", "prepare", "train")
@@ -61,8 +61,7 @@ class TrainedBundle:
 
 def training_fingerprint(candidate: Candidate, prepared: Prepared) -> dict[str, Any]:
     """What the weights of a candidate are a function of; calibrator and threshold are learned after them (`finish`)."""
-    settings = {"model": to_settings(candidate.model), "trainer": to_settings(candidate.trainer)}
-    return fingerprint(settings=settings, inputs={"prepared": prepared.digest}, packages=_PACKAGES)
+    return fingerprint(settings=candidate.shaping, inputs={"prepared": prepared.digest}, packages=_PACKAGES)
 
 
 def train_candidate(
@@ -80,19 +79,23 @@ def train_candidate(
         **{f"table.{table}": f"{table}@{version}" for table, version in prepared.tables.items()},
     }
     with start_run(run.tracking, run.storage, name=f"{run.name}-{name}", tags=tags, settings=settings) as tracker:
-        with bar(f"train {name}", _steps(candidate.model)) as progress:
+        tracker.log_inputs(inputs_of(run, prepared))
+        load = LoadPrepared(prepared.uri, prepared.features.modules)
+        say(f"  {memory_line(candidate.model, candidate.trainer, load.size(), prepared.features.specs)}")
+        with live(f"train {name}", _steps(candidate.model), plain=candidate.trainer.debug) as line:
             trained = train_model(
                 candidate.model,
                 trainer=candidate.trainer,
-                load=LoadPrepared(prepared.uri, prepared.features.modules),
+                load=load,
                 uri=run.storage.uri("runs"),
                 fingerprint=digest,
-                on_progress=lambda step, metrics: progress.advance(note=_note(step, metrics)),
+                on_progress=_Story(line, tracker),
             )
         folder = join(run.storage.uri("runs"), digest, "bundle")
         finished = finish(run, candidate, plan=plan, prepared=prepared, model=trained.model, folder=folder)
         tracker.log_curve([(int(point["step"]), {k: v for k, v in point.items() if k != "step"}) for point in trained.curve])
-        tracker.log_tags({"bundle": finished.digest, "engine": trained.engine})
+        tracker.log_metrics(trained.to_dict())
+        tracker.log_tags({"bundle": finished.digest, "engine": trained.engine, "origin": trained.origin})
         tracker.log_json("features.json", json.loads(prepared.features.to_files()["features.json"]))
         tracker.log_json("features_table.json", [asdict(row) for row in prepared.features.describe()])
         tracker.log_json("rows.json", prepared.rows.to_dict())
@@ -110,14 +113,30 @@ def train_candidate(
         best_step=trained.best_step,
         curve=[dict(point) for point in trained.curve],
         threshold=finished.threshold,
-        step_name="round" if candidate.model.framework == "xgboost" else "epoch",
+        step_name=candidate.model.step_name if isinstance(candidate.model, Stepped) else "step",
     )
 
 
 def _steps(model: Model) -> int:
-    """Most steps that the model takes, for the progress bar."""
-    settings = to_settings(model)
-    return int(settings.get("num_rounds") or settings.get("max_epochs") or 1)
+    """Most steps that the model takes, 1 when it does not say."""
+    return model.max_steps if isinstance(model, Stepped) else 1
+
+
+class _Story:
+    """What is said of a training while it runs."""
+
+    def __init__(self, line: Live, tracker: MlflowTracker) -> None:
+        self._line, self._tracker, self._speed = line, tracker, ""
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+        """A step is done."""
+        self._tracker.follow(step, metrics)
+        shown = [f"{name} {value:.4f}" for name, value in metrics.items()]
+        self._line.reach(step, ", ".join([*shown, *([self._speed] if self._speed else [])]))
+
+    def measured(self, speed: Speed) -> None:
+        """How fast it is."""
+        self._speed = speed_words(speed)
 
 
 def _show(name: str, trained: Trained) -> None:
@@ -127,12 +146,10 @@ def _show(name: str, trained: Trained) -> None:
     columns = [column for column in (rows[-1] if rows else {}) if column != "step"]
     shown = [[_step(p, trained.best_step), *(f"{p[c]:.4f}" for c in columns)] for p in rows]
     table(f"{name}: {len(trained.curve)} steps, {trained.seconds:.1f} s in {trained.engine}", ["step", *columns], shown)
+    say(f"  {result_line(trained)}")
+    for note in trained.notes:
+        say(f"  {note}")
 
 
 def _step(point: Mapping[str, float], best: int) -> str:
     return f"{int(point['step'])}{' (kept)' if point['step'] == best else ''}"
-
-
-def _note(step: int, metrics: Mapping[str, float]) -> str:
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name != "step")
-    return f"step {step}: {shown}"

@@ -48,6 +48,12 @@ class Sweep:
         plain = self.composition.compose(lines)
         return build(plain, Experiment, allowed=(plain.get("core") or {}).get("allowed_targets") or [])
 
+    def check(self, lines: Sequence[str]) -> None:
+        """Refuse what can be refused before a cluster is started."""
+        run = self.experiment(lines)
+        run.plan()
+        run.trainer.check(run.model)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
@@ -79,7 +85,7 @@ def open_sweep(run: Experiment, record: JobRecord) -> Sweep:
         raise ConfigError(["tune.num_trials=0 searches nothing; the pipeline alone takes it, as no search"])
     composition = record.composition.for_job("train", without="tune")
     sweep = Sweep(tuning=run.tune, space=read_space(run.tune.space, composition), composition=composition)
-    preflight(sweep.space, lambda lines: sweep.experiment(lines).plan())
+    preflight(sweep.space, sweep.check)
     return sweep
 
 
@@ -176,7 +182,7 @@ def with_tuned(session: Session, sweep: Sweep | None, tables: Mapping[str, Table
     lines = step.result["overrides"]
     say(f"  tuned: {' '.join(lines)}")
     best, told = sweep.experiment(lines), sweep.composition.redacted(lines)
-    candidates = {**run.all_candidates(), TUNED: Candidate(model=best.model, trainer=best.trainer)}
+    candidates: dict[str, Candidate | None] = {**run.all_candidates(), TUNED: Candidate(model=best.model, trainer=best.trainer)}
     shown = {
         **session.settings.get("candidates", {}),
         TUNED: {name: told[name] for name in ("model", "trainer") if name in told},
@@ -208,7 +214,12 @@ def search(session: Session, sweep: Sweep, variants: Sequence[Variant]) -> Searc
             return runs.add(trial, trials.spec(trial.overrides))
 
         found = run_search(
-            sweep.space, tuning, compose=trials.spec, uri=uri, fingerprint=_fingerprint(run, variants), on_trial=ended
+            sweep.space,
+            tuning,
+            compose=trials.spec,
+            uri=uri,
+            fingerprint=_fingerprint(run, variants),
+            on_trial=ended,
         )
         show_search(found)
         best = found.best

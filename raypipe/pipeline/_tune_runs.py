@@ -26,7 +26,8 @@ class SearchRuns:
 
     def __init__(self, session: Session, *, name: str, metric: str, uri: str) -> None:
         self._session, self._name, self._metric, self._place = session, name, metric, join(uri, _PARENT)
-        self._stack, self._tracker = ExitStack(), None
+        self._stack = ExitStack()
+        self._tracker: MlflowTracker | None = None
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from raypipe.core.kinds import kind_of
 from raypipe.profiles._counts import CategoryCounts
 from raypipe.profiles._grids import EvenBins, LeadingBits
 from raypipe.profiles._moments import Moments
@@ -151,11 +152,14 @@ class ListDetail:
 
     @classmethod
     def of(cls, cells: pa.Array) -> "ListDetail":
-        """Of one chunk of lists or vectors."""
-        lengths = pc.list_value_length(cells).drop_null().cast(pa.float64()).to_numpy()
+        """Of one chunk of lists, vectors or bytes."""
+        is_bytes = kind_of(cells.type) == "binary"
+        lengths = (pc.binary_length if is_bytes else pc.list_value_length)(cells).drop_null().cast(pa.float64()).to_numpy()
+        bins = EvenBins.of(lengths, max_bins=_MAX_LENGTH_BINS, finest=0)
+        if is_bytes:
+            return cls(lengths=Moments.of(lengths), bins=bins, elements=int(lengths.sum()), missing_elements=0)
         elements = cells.flatten()
         missing = int(pc.sum(elements.is_null(nan_is_null=True), min_count=0).as_py())
-        bins = EvenBins.of(lengths, max_bins=_MAX_LENGTH_BINS, finest=0)
         return cls(lengths=Moments.of(lengths), bins=bins, elements=len(elements), missing_elements=missing)
 
     @classmethod

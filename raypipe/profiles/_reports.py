@@ -82,7 +82,7 @@ class TimeProfile:
 
 @config
 class ListProfile:
-    """Lengths of the lists that are there, and how many elements there are and are missing (null or NaN).
+    """Lengths of the lists or bytes that are there, and how many elements there are and are missing (null or NaN).
 
     `counts` are of lists by their length, in steps of `lengths_per_bin` from `first_length` on.
     """
@@ -110,6 +110,7 @@ REPORTS: Mapping[Kind, type[Report]] = MappingProxyType(
         "list<string>": ListProfile,
         "list<int64>": ListProfile,
         "vector": ListProfile,
+        "binary": ListProfile,
     }
 )
 

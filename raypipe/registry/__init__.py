@@ -1,5 +1,6 @@
 """Runs, model versions and their lineage: the only package that imports MLflow and OpenLineage."""
 
+from raypipe.registry._inputs import InputData
 from raypipe.registry._lineage import Lineage
 from raypipe.registry._lineage_graph import Direction, Graph, Kind, Node, tree
 from raypipe.registry._lineage_nodes import source_nodes, tables_in
@@ -18,8 +19,9 @@ from raypipe.registry._provenance import (
 )
 from raypipe.registry._records import REPRODUCTIONS
 from raypipe.registry._registry import ModelVersion, Registry
+from raypipe.registry._run_life import reopen_run, resume_run, start_run
 from raypipe.registry._runs import RecordedRun, read_run
-from raypipe.registry._tracker import MlflowTracker, reopen_run, start_run
+from raypipe.registry._tracker import MlflowTracker
 from raypipe.registry._tracking import Tracking, tracking_uri, ui_command
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "Entry",
     "Events",
     "Graph",
+    "InputData",
     "Kind",
     "Lineage",
     "LineageEvents",
@@ -48,6 +51,7 @@ __all__ = [
     "first_difference",
     "read_run",
     "reopen_run",
+    "resume_run",
     "source_nodes",
     "start_run",
     "tables_in",

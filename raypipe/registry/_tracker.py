@@ -1,24 +1,23 @@
-"""One run in MLflow: core's Tracker over it, and the context that opens and closes it."""
+"""One run in MLflow: core's Tracker over it."""
 
 import re
+import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from raypipe.core.storage import Storage
-from raypipe.registry._git import git_tags
-from raypipe.registry._tracking import Connection, Tracking, connect
+from raypipe.registry._inputs import InputData
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 Item = TypeVar("Item")
+Status = Literal["FINISHED", "FAILED", "KILLED"]
 _PARAM_LIMIT, _TAG_LIMIT, _KEY_LIMIT = 6_000, 8_000, 250
 _BATCH, _METRICS_BATCH = 100, 500
 _CUT = "... [cut by raypipe: {num:,} characters in all]"
-_PARENT = "mlflow.parentRunId"
+_FOLLOW_S = 5.0
 _BAD_IN_KEY = re.compile(r"[^\w\-./ :]")
 
 
@@ -28,10 +27,18 @@ class MlflowTracker:
     A nested parameter is flattened to dotted names; what is no scalar is written as text. A value longer than MLflow
     takes is cut and ends with ``... [cut by raypipe: N characters in all]``; characters that MLflow refuses in names
     become "_".
+
+    Attributes:
+        status: What the run ends as when its block does, unless that raises.
     """
 
     def __init__(self, *, client: "MlflowClient", run_id: str) -> None:
         self._client, self._run_id = client, run_id
+        self.status: Status = "FINISHED"
+        self._lock, self._written_s = threading.Lock(), time.monotonic()
+        self._ahead: dict[int, Mapping[str, float]] = {}
+        self._steps: set[int] = set()
+        self._follows = True
 
     @property
     def run_id(self) -> str:
@@ -48,16 +55,56 @@ class MlflowTracker:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Record numbers, at `step` when they form a curve."""
-        self.log_curve([(0 if step is None else step, metrics)])
+        self._log([(0 if step is None else step, metrics)])
 
-    def log_curve(self, points: list[tuple[int, Mapping[str, float]]]) -> None:
-        """Record many steps at once: a few requests instead of one a step."""
+    def follow(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record a point of a curve that is still growing: each step once, in a request every few seconds.
+
+        It never stops what is going on: a store that does not answer is asked no more, and `log_curve` writes it all.
+        """
+        with self._lock:
+            if step not in self._steps and self._follows:
+                self._ahead.setdefault(step, dict(metrics))
+            is_time = time.monotonic() - self._written_s >= _FOLLOW_S
+        if is_time:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what `follow` was told and has not written yet, where the store answers."""
+        from mlflow.exceptions import MlflowException
+
+        with self._lock:
+            points, self._ahead, self._written_s = self._ahead, {}, time.monotonic()
+            self._steps |= points.keys()
+        try:
+            self._log(list(points.items()))
+        except MlflowException:
+            with self._lock:
+                self._steps -= points.keys()
+                self._follows = False
+
+    def log_curve(self, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Record many steps at once, those left out that `follow` has recorded: a few requests instead of one a step."""
+        with self._lock:
+            missing = [(step, metrics) for step, metrics in points if step not in self._steps]
+            self._steps |= {step for step, _ in missing}
+            self._ahead.clear()
+        self._log(missing)
+
+    def _log(self, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)
         items = [Metric(_key(key), float(value), now_ms, step) for step, metrics in points for key, value in metrics.items()]
         for batch in _batches(items, _METRICS_BATCH):
             self._client.log_batch(self._run_id, metrics=batch)
+
+    def log_inputs(self, inputs: Sequence[InputData]) -> None:
+        """Record the data that the run read."""
+        from raypipe.registry._tracking import upstream_warnings_ignored
+
+        with upstream_warnings_ignored():
+            self._client.log_inputs(self._run_id, datasets=[one.to_mlflow() for one in inputs])
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Record facts for lineage; a later value replaces an earlier one."""
@@ -74,57 +121,6 @@ class MlflowTracker:
     def log_file(self, path: Path, folder: str = "") -> None:
         """Write a local file as an artifact in `folder`."""
         self._client.log_artifact(self._run_id, str(path), folder or None)
-
-
-@contextmanager
-def start_run(
-    tracking: Tracking,
-    storage: Storage,
-    *,
-    name: str,
-    tags: Mapping[str, str] | None = None,
-    settings: Mapping[str, Any] | None = None,
-    parent: str = "",
-) -> Iterator[MlflowTracker]:
-    """A new run, FINISHED when the block ends, FAILED when it raises, KILLED when it is interrupted from the keyboard.
-
-    Args:
-        tracking: Which store and experiment.
-        storage: Holds the default store.
-        name: Name of the run, shown to people.
-        tags: Facts known at the start; git revision and dirty flag of the working folder are added.
-        settings: The resolved configuration with secrets masked; recorded as parameters and as ``config.json``.
-        parent: Id of the run of which this is a part, as a trial is of a search: MLflow shows it nested below that one.
-
-    Raises:
-        ConfigError: when the store cannot be used.
-    """
-    connection = connect(tracking, storage)
-    tracker = _open(connection, name, parent)
-    status = "FAILED"
-    try:
-        tracker.log_tags({**git_tags(Path.cwd()), **(tags or {})})
-        if settings is not None:
-            tracker.log_params(settings)
-            tracker.log_json("config.json", dict(settings))
-        yield tracker
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        connection.client.set_terminated(tracker.run_id, status)
-
-
-def reopen_run(tracking: Tracking, storage: Storage, *, run_id: str) -> MlflowTracker:
-    """The tracker of an earlier run, for what becomes known after it ended: test metrics, the gate's word, the report."""
-    return MlflowTracker(client=connect(tracking, storage).client, run_id=run_id)
-
-
-def _open(connection: Connection, name: str, parent: str) -> MlflowTracker:
-    tags = {"mlflow.source.name": f"raypipe {name}", **({_PARENT: parent} if parent else {})}
-    run = connection.client.create_run(connection.experiment_id, run_name=name, tags=tags)
-    return MlflowTracker(client=connection.client, run_id=run.info.run_id)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

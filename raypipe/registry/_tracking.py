@@ -43,10 +43,12 @@ class Tracking:
         uri: ``http(s)://HOST`` of a server, ``sqlite:///FILE``, or another database; null is ``mlflow.db`` under a local
             ``storage.root``.
         experiment: MLflow experiment of the runs.
+        system_metrics: Record every ten seconds how busy CPU, memory, disk, network and GPUs of the driver's machine are.
     """
 
     uri: str | None = None
     experiment: str = "raypipe"
+    system_metrics: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ withdrawn     its file or table was read anew: earlier records of `fragment`, or
 ```
 """
 
+import base64
 import hashlib
 import json
 import math
@@ -264,7 +265,7 @@ def now() -> datetime:
 
 
 def payload_text(row: Mapping[str, Any]) -> str:
-    """A row as JSON: times as ISO 8601; NaN, infinities and other values that JSON lacks as text, such as ``"NaN"``."""
+    """A row as JSON: times as ISO 8601, bytes as base64; NaN and other values that JSON lacks as text, such as ``"NaN"``."""
     try:
         return json.dumps(row, default=_plain, ensure_ascii=False, allow_nan=False)
     except ValueError:
@@ -272,6 +273,8 @@ def payload_text(row: Mapping[str, Any]) -> str:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     return value.isoformat() if isinstance(value, (date, datetime)) else str(value)
 
 

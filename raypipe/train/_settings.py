@@ -1,6 +1,6 @@
 """`Trainer`: where and how a model trains, one part for every model."""
 
-from dataclasses import MISSING, field, fields
+from dataclasses import MISSING, field, fields, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -12,6 +12,7 @@ from raypipe.models import Model, Precision, Recipe, Schedule, Stepped
 
 _RECIPE = frozenset(one.name for one in fields(Recipe))
 _OF_WORKERS = ("cpus_per_worker", "gpus_per_worker", "memory_per_worker", "label_selector", "max_failures", "can_grow")
+_AROUND = ("memory_per_worker", "label_selector", "max_failures", "can_grow", "debug")
 _Workers = Annotated[int, Field(ge=1)]
 
 
@@ -108,8 +109,17 @@ class Trainer:
         """Workers that it takes when it can have them."""
         return self.num_workers[1] if isinstance(self.num_workers, tuple) else self.num_workers
 
-    def check(self, model: Model) -> None:
+    @property
+    def shaping(self) -> "Trainer":
+        """The same with the default for all that does not shape what is learned: a training goes on when that is changed."""
+        return replace(self, **{one.name: _default(one) for one in fields(self) if one.name in _AROUND})
+
+    def check(self, model: Model, *, at: str = "trainer") -> None:
         """Refuse settings that have no effect on how `model` trains.
+
+        Args:
+            model: What it is to train.
+            at: The key of these settings.
 
         Raises:
             ConfigError: naming each of them.
@@ -117,18 +127,18 @@ class Trainer:
         followed = model.follows if isinstance(model, Stepped) else frozenset()
         changed = [one.name for one in fields(self) if vars(self)[one.name] != _default(one)]
         problems = [
-            f"trainer.{name}={vars(self)[name]} has no effect on model {model.kind}; take it out"
+            f"{at}.{name}={vars(self)[name]} has no effect on model {model.kind}; take it out"
             for name in changed
             if name in _RECIPE - followed
         ]
         if self.num_workers == 0:
             problems += [
-                f"trainer.{name} has no effect in the driver; set trainer.num_workers=1 or more, or take it out"
+                f"{at}.{name} has no effect in the driver; set {at}.num_workers=1 or more, or take it out"
                 for name in changed
                 if name in _OF_WORKERS
             ]
         if model.framework == "none" and self.most_workers > 1:
-            problems.append(f"model {model.kind} trains in one process only; set trainer.num_workers=1 or 0")
+            problems.append(f"model {model.kind} trains in one process only; set {at}.num_workers=1 or 0")
         if problems:
             raise ConfigError(problems)
 

@@ -1,37 +1,33 @@
-"""A search on Ray Tune."""
+"""A search on Ray Tune: its records are read, trials are run until it is complete, and the best is found."""
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping
 
+from raypipe.core.errors import ConfigError, SearchError
+from raypipe.tune._ledger import Compose, Ledger, OnTrial
 from raypipe.tune._records import Search, Trial
+from raypipe.tune._room import Room, find_room
 from raypipe.tune._settings import Tuning
 from raypipe.tune._space import Space
-from raypipe.tune._work import TrialSpec
-
-OnTrial = Callable[[Trial], str | None]
-"""Told of each trial that ended, in the driver; what it returns is kept as the trial's `run_id`."""
-OnProgress = Callable[[int, float, float | None], None]
-"""Told of running trials: number, percent of its steps done, best value so far."""
+from raypipe.tune._store import Store
 
 
 def _no_run(trial: Trial) -> None:
-    """Nobody follows."""
-
-
-def _ignore(number: int, percent: float, value: float | None) -> None:
-    """Nobody follows."""
+    """Nobody is told."""
 
 
 def run_search(
     space: Space,
     tuning: Tuning,
     *,
-    compose: Callable[[Sequence[str]], TrialSpec],
+    compose: Compose,
     uri: str,
     fingerprint: Mapping[str, str],
     on_trial: OnTrial = _no_run,
-    on_progress: OnProgress = _ignore,
 ) -> Search:
-    """Run, or go on with, a search on the connected cluster.
+    """Run a search on the connected cluster, or go on with it.
+
+    Trials train under the same state as ``jobs/train.py``, so one that was interrupted goes on from its checkpoint.
 
     Args:
         space: What is varied.
@@ -39,13 +35,75 @@ def run_search(
         compose: Override lines of one trial -> what it trains; called in the driver.
         uri: Folder of the records of this search, ``storage.uri("searches", NAME)``.
         fingerprint: What the search is a function of beside its space (data, fixed overrides, code): part -> digest or text.
-            A search is resumed only where all parts are equal; those that are not are named.
-        on_trial: Told of each trial that ended, once; not of those kept from earlier runs.
-        on_progress: Told of running trials.
+            A search goes on only where all parts are equal; those that are not are named.
+        on_trial: Told, in the driver, of each trial that ended; what it returns is kept as its `run_id`. When it has a method
+            `progressed(number, percent, value)`, that is told of running trials.
 
     Raises:
-        ConfigError: when the name is taken and `tuning.resume` is off, the space or `fingerprint` changed, or the cluster
-            is too small for a trial.
+        ConfigError: when the name is taken and `tuning.resume` is off, the space or `fingerprint` changed, or the cluster is
+            too small for a trial.
         SearchError: when no trial finished.
     """
-    raise NotImplementedError
+    started_s = time.monotonic()
+    if tuning.name is None or tuning.num_trials == 0:
+        raise ConfigError(["a search needs tune.name, and tune.num_trials of 1 or more"])
+    store = Store(uri=uri)
+    # what cannot be run is refused before there is a record of it
+    room = _room(Ledger(space, tuning, store=store, past=(), compose=compose, on_trial=on_trial), space, tuning)
+    past = store.open(space, tuning, fingerprint)
+    ledger = Ledger(space, tuning, store=store, past=past, compose=compose, on_trial=on_trial)
+    if not ledger.is_done:
+        from raypipe.tune._executor import execute  # Ray Tune takes a second to import
+
+        execute(ledger, tuning, room)
+    trials = tuple(ledger.trials[number] for number in sorted(ledger.trials))
+    best = best_of(trials, tuning)
+    if best is None:
+        raise SearchError(tuning.name, *_why(trials))
+    return Search(
+        name=tuning.name,
+        metric=tuning.metric,
+        mode=tuning.mode,
+        axes=space.facts,
+        trials=trials,
+        best=best,
+        seconds=time.monotonic() - started_s,
+        num_kept=ledger.num_kept,
+        uri=uri,
+    )
+
+
+def best_of(trials: tuple[Trial, ...], tuning: Tuning) -> Trial | None:
+    """The first of the best finished trials; where none finished, of those that were stopped early."""
+    sign = 1.0 if tuning.mode == "min" else -1.0
+    for status in ("finished", "stopped"):
+        valued = [
+            (sign * trial.value, trial.number, trial) for trial in trials if trial.status == status and trial.value is not None
+        ]
+        if valued:
+            return min(valued)[2]
+    return None
+
+
+def _room(ledger: Ledger, space: Space, tuning: Tuning) -> Room:
+    import ray
+
+    if not ray.is_initialized():
+        raise ConfigError(["Ray is not started; start it first: raypipe.core.cluster.Cluster().start()"])
+    probes = list(space.probes())
+    varied = any(axis.key.split(".")[0] == "trainer" for axis in space.axes)
+    specs = [ledger.composed(lines)[1] for lines in (probes if varied else probes[:1])]
+    return find_room([spec.trainer for spec in specs], tuning, ray.nodes())
+
+
+def _why(trials: tuple[Trial, ...]) -> tuple[str, str]:
+    failed = [trial for trial in trials if trial.error is not None]
+    if not failed:
+        return "its time was over before a trial finished", "raise tune.max_seconds and set tune.resume=true"
+    first = failed[0]
+    lines = (first.error or "").strip().splitlines()
+    said = lines[-1] if lines and lines[0].startswith("Traceback") else " ".join(lines)
+    problem = (
+        f"no trial finished, {len(failed)} of {len(trials)} failed; trial {first.number} ({' '.join(first.overrides)}): {said}"
+    )
+    return problem, "after a change that shapes no training, go on with tune.resume=true"

@@ -61,12 +61,12 @@ class Proposer:
         if self._all_dealt:
             return next((hand for hand in self._hands if _key(hand) not in tried), None)
         for attempt in range(_ATTEMPTS):
-            sample = self._draw(number, attempt, self._hand(number, attempt, known), known)
+            sample = self._draw(number, attempt, self._hand(number, attempt), known)
             if _key(sample) not in tried:
                 return sample
         return None
 
-    def _hand(self, number: int, attempt: int, known: Sequence[Trial]) -> Proposal:
+    def _hand(self, number: int, attempt: int) -> Proposal:
         """The values that are dealt to trial `number`; where nothing is left to draw with them, the next ones."""
         return self._hands[(number + attempt // (_ATTEMPTS // min(len(self._hands), _ATTEMPTS))) % len(self._hands)]
 
@@ -95,7 +95,9 @@ def _drawn(axis: Axis, rng: np.random.Generator) -> Any:
     if axis.log:
         end = axis.high + 1 if axis.kind == "int" else axis.high
         found = math.exp(rng.uniform(math.log(axis.low), math.log(end)))
-        return int(min(max(found, axis.low), axis.high)) if axis.kind == "int" else float(min(max(found, axis.low), axis.ends[-1]))
+        return (
+            int(min(max(found, axis.low), axis.high)) if axis.kind == "int" else float(min(max(found, axis.low), axis.ends[-1]))
+        )
     if axis.num is None:
         return float(min(rng.uniform(axis.low, axis.high), axis.ends[-1]))
     return axis.value(int(rng.integers(axis.num)))
@@ -117,8 +119,18 @@ def _suggest(
     sample: Proposal = {}
     for axis in space.axes:
         if space.applies(axis, sample):
-            sample[axis.key] = _outside(axis, asked._suggest(axis.key, _distribution(axis)))
+            sample[axis.key] = _asked(axis, asked)
     return sample
+
+
+def _asked(axis: Axis, trial: "optuna.Trial") -> Any:
+    if axis.kind == "choice":
+        return trial.suggest_categorical(axis.key, axis.labels)
+    if axis.num is None:
+        return trial.suggest_float(axis.key, axis.low, axis.ends[-1], log=axis.log)
+    if axis.log:
+        return trial.suggest_int(axis.key, int(axis.low), int(axis.high), log=True)
+    return axis.value(trial.suggest_int(axis.key, 0, axis.num - 1))
 
 
 def _told(space: Space, trial: Trial) -> "optuna.trial.FrozenTrial":
@@ -158,8 +170,3 @@ def _distribution(axis: Axis) -> "optuna.distributions.BaseDistribution":
 def _inside(axis: Axis, value: Any) -> Any:
     """A value of a sample as Optuna keeps it: of a range, its place in it."""
     return value if axis.kind == "choice" or axis.num is None or axis.log else axis.index(value)
-
-
-def _outside(axis: Axis, value: Any) -> Any:
-    """The inverse of `_inside`."""
-    return value if axis.kind == "choice" or axis.num is None or axis.log else axis.value(int(value))

@@ -92,7 +92,8 @@ class Tuning:
     Attributes:
         space: Setting or group -> what is tried, in Hydra's sweep grammar: ``choice(64,128)``, ``range(3,10)``,
             ``tag(log,interval(1e-4,1e-1))``; null takes an axis out that an earlier file put in.
-        num_trials: Trials of the search, those of earlier runs included. A grid has as many as it has combinations.
+        num_trials: Trials of the search, those of earlier runs included; 0 switches it off in a pipeline. A grid has as
+            many as it has combinations.
         searcher: Who proposes.
         scheduler: What is stopped before its end.
         metric: What the best trial has the best of, on the validation rows, at the step that its model keeps.
@@ -104,7 +105,7 @@ class Tuning:
     """
 
     space: dict[str, str | None] = field(default_factory=dict)
-    num_trials: Annotated[int, Field(ge=1)] = 8
+    num_trials: Annotated[int, Field(ge=0)] = 8
     searcher: Searcher = RandomSearch()
     scheduler: Scheduler = NoStopping()
     metric: Metric = "validation_loss"

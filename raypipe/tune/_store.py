@@ -1,0 +1,91 @@
+"""The records of a search in storage, from which it goes on.
+
+```text
+URI/search.json           what the search is a function of: its space, its metric, data, code
+URI/trials/00003.json     one trial; "interrupted" from its proposal to its end
+```
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from raypipe.core.errors import ConfigError
+from raypipe.core.naming import listed
+from raypipe.core.storage import exists, join, list_files, read_json, write_json
+from raypipe.tune._records import Trial
+from raypipe.tune._settings import Tuning
+from raypipe.tune._space import Space
+
+FORMAT = 1
+_SEARCH = "search.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """The records of one search, under one URI."""
+
+    uri: str
+
+    def open(self, space: Space, tuning: Tuning, fingerprint: Mapping[str, str]) -> tuple[Trial, ...]:
+        """Begin a search, or go on with it; returns its trials so far, in the order of their numbers.
+
+        Raises:
+            ConfigError: when there is such a search and `tuning.resume` is off, or it searches something else.
+        """
+        mine = _identity(space, tuning, fingerprint)
+        place = join(self.uri, _SEARCH)
+        trials = self.trials() if exists(place) else ()
+        if not trials:
+            write_json(place, mine)
+            return ()
+        theirs = read_json(place)
+        if not tuning.resume:
+            finished = sum(trial.status == "finished" for trial in trials)
+            way_out = "go on with it: tune.resume=true, or give this one another name: tune.name=..."
+            raise ConfigError([f"search {tuning.name} exists ({len(trials)} trials, {finished} finished); {way_out}"])
+        if theirs["format"] > FORMAT:
+            raise ConfigError([f"search {tuning.name} was written by a newer raypipe (format {theirs['format']})"])
+        changed = _changes(theirs, mine)
+        if changed:
+            way_out = f"undo the change, or begin another search: tune.name={tuning.name}-2"
+            raise ConfigError([f"search {tuning.name} cannot go on, it is another one now ({listed(changed)}); {way_out}"])
+        return trials
+
+    def trials(self) -> tuple[Trial, ...]:
+        """All recorded trials, in the order of their numbers."""
+        uris = [uri for uri in list_files(join(self.uri, "trials")) if uri.endswith(".json")]
+        return tuple(sorted((Trial.from_dict(read_json(uri)) for uri in uris), key=lambda trial: trial.number))
+
+    def write(self, trial: Trial) -> None:
+        """Record `trial`."""
+        write_json(join(self.uri, "trials", f"{trial.number:05d}.json"), asdict(trial))
+
+
+def _identity(space: Space, tuning: Tuning, fingerprint: Mapping[str, str]) -> dict[str, Any]:
+    """What must be equal for a search to go on; who proposes, who is stopped and what is spent may change."""
+    return {
+        "format": FORMAT,
+        "name": tuning.name,
+        "metric": tuning.metric,
+        "space": space.to_dict(),
+        "fingerprint": dict(fingerprint),
+    }
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In words."""
+    found = [f"metric {before['metric']} -> {now['metric']}"] if before["metric"] != now["metric"] else []
+    for part, word in (("space", "axis "), ("fingerprint", "")):
+        old, new = before[part], now[part]
+        found += [f"{word}{key} is new" for key in new if key not in old]
+        found += [f"{word}{key} is gone" for key in old if key not in new]
+        found += [f"{word}{key} changed" for key in new if key in old and _plain(old[key]) != _plain(new[key])]
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value

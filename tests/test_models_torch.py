@@ -1,0 +1,323 @@
+"""The engine that trains networks: what a recipe changes, where it can be interrupted, and what several processes share."""
+
+import itertools
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch as safetensors
+import torch
+from model_data import KINDS, Interrupted, MemoryLoop, data
+from torch import distributed, multiprocessing, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from raypipe.core.errors import TrainingError
+from raypipe.core.tensors import TrainingData
+from raypipe.models import Checkpoint, Mlp, Objective, Recipe, Schedule, roc_auc
+from raypipe.models._torch_training import train_network
+
+MLP = Mlp(hidden_dims=(8,), batch_size=25, max_epochs=3, learning_rate=0.01, dropout=0.0)
+EVERY_BATCH = Recipe(checkpoint_seconds=1e-9)
+
+
+@dataclass
+class BatchLoop(MemoryLoop):
+    """Keeps all that was saved; dies after the save of that number."""
+
+    dies_at: int | None = None
+    saves: list[Checkpoint] = field(default_factory=list)
+
+    def save(self, step, state):
+        super().save(step, state)
+        self.saves.append(self.saved)
+        if len(self.saves) == self.dies_at:
+            raise Interrupted
+
+
+class Small(nn.Module):
+    """A user's network with all that has a state: random draws, running means, a tensor under two names."""
+
+    def __init__(self, num_numbers: int, num_outputs: int = 1) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(num_numbers, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, num_outputs))
+        self.tied = self.layers[0].weight
+
+    def forward(self, numbers_NF, categories_NC):  # noqa: ARG002
+        return self.layers(numbers_NF)
+
+
+def weights(network: nn.Module) -> bytes:
+    return safetensors.save({name: tensor.clone() for name, tensor in network.state_dict().items()})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_killed_after_any_batch_ends_with_the_same_bytes(kind):
+    rows = data(kind, num_rows=130)
+
+    def train(loop):
+        return train_network(MLP, lambda: Small(len(rows.specs.numbers), rows.target.num_outputs), rows, loop)
+
+    undisturbed = BatchLoop(recipe=EVERY_BATCH)
+    expected = weights(train(undisturbed).network)
+    num_saves = len(undisturbed.saves)
+    assert num_saves == 3 * 4  # 97 rows in four batches; the last of an epoch is saved with the epoch
+    for dies_at in range(1, num_saves + 1):
+        loop = BatchLoop(recipe=EVERY_BATCH, dies_at=dies_at)
+        with pytest.raises(Interrupted):
+            train(loop)
+        assert weights(train(loop).network) == expected
+        assert loop.curve == undisturbed.curve
+    assert sum(rows for rows, _, _ in undisturbed.measured) == 3 * 97
+    assert all(0 <= waited_s <= seconds for _, seconds, waited_s in undisturbed.measured)
+
+
+def test_the_time_between_checkpoints_changes_nothing_but_when_they_are_made():
+    rows, often, seldom = data(), BatchLoop(recipe=EVERY_BATCH), BatchLoop(recipe=Recipe(checkpoint_every=2))
+    found = [weights(MLP.train(rows, loop).network) for loop in (often, seldom)]
+    assert found[0] == found[1]
+    assert [checkpoint.step for checkpoint in seldom.saves] == [2]
+
+
+def test_pieces_of_a_batch_have_the_gradient_of_the_whole_batch():
+    rows, found = data("multiclass"), []
+    for accumulate in (1, 4, 1000):
+        loop = MemoryLoop(recipe=Recipe(accumulate=accumulate))
+        found.append(MLP.train(rows, loop).predict(rows.validation.inputs))
+    np.testing.assert_allclose(found[1], found[0], atol=2e-5)
+    np.testing.assert_allclose(found[2], found[0], atol=2e-5)
+
+
+class Decaying(nn.Module):
+    """`decays` has no part in the loss, so that an update multiplies it by 1 - rate * weight_decay and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.decays = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.ones(1))
+
+    def forward(self, numbers_NF, categories_NC):  # noqa: ARG002
+        return numbers_NF[:, :1] * self.weight + 0 * self.decays
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shares"),
+    [
+        (Schedule(), [1, 1, 1, 1, 1, 1, 1, 1]),
+        (Schedule(warmup_share=0.375), [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]),
+        (Schedule(kind="linear"), [1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]),
+        (Schedule(kind="linear", warmup_share=0.5, final_share=0.2), [0.2, 0.4, 0.6, 0.8, 1, 0.8, 0.6, 0.4]),
+        (Schedule(kind="cosine"), [0.5 + 0.5 * np.cos(np.pi * i / 8) for i in range(8)]),
+    ],
+    ids=["constant", "warm-up", "linear", "warm-up and linear", "cosine"],
+)
+def test_the_rate_of_each_update_follows_the_schedule_over_all_updates(schedule, shares):
+    rows = data(num_rows=100)
+    model = replace(MLP, weight_decay=1.0, learning_rate=0.1, batch_size=25, max_epochs=50)
+    loop = BatchLoop(recipe=replace(EVERY_BATCH, schedule=schedule, max_updates=8, patience=0))
+    train_network(model, Decaying, rows, loop)
+    values = [1.0, *(float(safetensors.load(c.state["network.safetensors"])["decays"][0]) for c in loop.saves)]
+    found = [(1 - after / before) / 0.1 for before, after in itertools.pairwise(values)]
+    np.testing.assert_allclose(found, shares, atol=1e-4)
+    assert sum(num_rows for num_rows, _, _ in loop.measured) == 8 * 25  # two epochs of 75, and two of three batches
+
+
+def test_a_clipped_gradient_moves_the_weights_less():
+    rows, moved = data(), {}
+    for clip_norm in (None, 1e-12):  # AdamW divides by the size of the gradient and 1e-8, so this leaves next to nothing
+        loop = MemoryLoop(recipe=Recipe(clip_norm=clip_norm))
+        trained = replace(MLP, weight_decay=0.0, max_epochs=1).train(rows, loop)
+        start = replace(MLP, weight_decay=0.0, max_epochs=1, learning_rate=1e-30).train(rows, MemoryLoop())
+        pairs = zip(trained.network.parameters(), start.network.parameters(), strict=True)
+        moved[clip_norm] = max(float((a - b).detach().abs().max()) for a, b in pairs)
+    assert moved[1e-12] < 0.01 * moved[None]
+
+
+def test_bfloat16_learns_what_float32_learns():
+    rows, found = data(), {}
+    for precision in ("fp32", "bf16"):
+        loop = MemoryLoop(recipe=Recipe(precision=precision))
+        fitted = replace(MLP, max_epochs=8).train(rows, loop)
+        assert {parameter.dtype for parameter in fitted.network.parameters()} == {torch.float32}
+        found[precision] = min(point["validation_loss"] for point in loop.curve)
+    assert found["bf16"] != found["fp32"]
+    assert found["bf16"] == pytest.approx(found["fp32"], rel=0.05)
+
+
+def test_class_weights_shift_the_answers_and_the_loss_towards_the_class():
+    rows, recall = data(), {}
+    hard = rows.validation.y_N == 1
+    for weight in (0.02, 1.0, 50.0):
+        model = replace(MLP, objective=Objective(class_weights={"true": weight}))
+        recall[weight] = float((model.train(rows, MemoryLoop()).predict(rows.validation.inputs)[hard] > 0.5).mean())
+    assert recall[0.02] < recall[1.0] <= recall[50.0]
+    balanced = replace(MLP, objective=Objective(class_weights="balanced")).train(rows, MemoryLoop())
+    assert roc_auc(rows.validation.y_N, balanced.predict(rows.validation.inputs)) > 0.95
+
+
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
+def test_the_quantile_loss_gives_the_quantile_and_is_reported_in_the_unit_of_the_label(quantile):
+    rows, loop = data("regression"), MemoryLoop()
+    objective = Objective(loss="quantile", quantile=quantile) if quantile != 0.5 else Objective(loss="absolute")
+    answers = replace(MLP, objective=objective, max_epochs=30).train(rows, loop).predict(rows.validation.inputs)
+    below_N = rows.validation.y_N - answers
+    assert (below_N <= 0).mean() == pytest.approx(quantile, abs=0.12)
+    loss = float(np.maximum(quantile * below_N, (quantile - 1) * below_N).mean())
+    best = min(point["validation_loss"] for point in loop.curve)
+    assert best == pytest.approx(loss * (2 if quantile == 0.5 else 1), rel=1e-4)
+
+
+def test_files_mapped_into_memory_give_the_same_bytes_as_arrays(tmp_path):
+    rows = data()
+
+    def mapped(name, array):
+        np.save(tmp_path / f"{name}.npy", array)
+        return np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+
+    inputs = {name: mapped(name, array) for name, array in rows.train.inputs.items()}
+    from_files = replace(rows, train=replace(rows.train, inputs=inputs, y_N=mapped("y", rows.train.y_N)))
+    found = [weights(MLP.train(part, MemoryLoop()).network) for part in (rows, from_files)]
+    assert found[0] == found[1]
+
+
+def test_no_improvement_over_one_answer_for_all_rows_is_told():
+    rows, loops = data(), [MemoryLoop(), MemoryLoop()]
+    upside_down = replace(rows, validation=replace(rows.validation, y_N=1 - rows.validation.y_N))
+    MLP.train(upside_down, loops[0])
+    MLP.train(rows, loops[1])
+    assert "no improvement" in loops[0].notes[0]
+    assert loops[1].notes == []
+
+
+def test_settings_of_pytorch_are_put_back():
+    seen = []
+
+    class Looking(Small):
+        def forward(self, numbers_NF, categories_NC):
+            seen.append((torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()))
+            return super().forward(numbers_NF, categories_NC)
+
+    rows, before = data(num_rows=130), (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
+    state, environment = torch.get_rng_state(), dict(os.environ)
+    loop = MemoryLoop(num_threads=before[0] + 1, recipe=Recipe(deterministic=True))
+    train_network(MLP, lambda: Looking(len(rows.specs.numbers)), rows, loop)
+    assert set(seen) == {(before[0] + 1, True)}
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+    assert (torch.get_rng_state() == state).all()
+    assert dict(os.environ) == environment
+
+
+def test_outputs_of_another_shape_are_refused():
+    rows = data("multiclass")
+    with pytest.raises(TrainingError, match=r"shape \(25, 2\) for 25 rows; its forward must return \(25, 3\)"):
+        train_network(MLP, lambda: Small(len(rows.specs.numbers), 2), rows, MemoryLoop())
+
+
+class Seeing(nn.Module):
+    """Remembers which rows it learned from: the last number column holds them."""
+
+    def __init__(self, num_numbers: int) -> None:
+        super().__init__()
+        self.layer, self.rows = nn.Linear(num_numbers - 1, 1), []
+
+    def forward(self, numbers_NF, categories_NC):  # noqa: ARG002
+        self.rows += numbers_NF[:, -1].int().tolist() if self.training else []
+        return self.layer(numbers_NF[:, :-1])
+
+
+class GlooLoop(BatchLoop):
+    """One of several processes, connected as Ray Train connects them."""
+
+    def wrap(self, module):
+        return DistributedDataParallel(module)
+
+    def total(self, values):
+        tensor = torch.from_numpy(values.copy())
+        distributed.all_reduce(tensor)
+        return tensor.numpy()
+
+
+def numbered_rows() -> TrainingData:
+    """101 training rows with their number in the last column."""
+    rows = data(num_rows=135)
+
+    def numbered(part):
+        numbers_NF = part.inputs["numbers_NF"]
+        index_N1 = np.arange(len(part), dtype=np.float32)[:, None]
+        return replace(part, inputs={**part.inputs, "numbers_NF": np.hstack([numbers_NF, index_N1])})
+
+    specs = replace(rows.specs, numbers=(*rows.specs.numbers, "row"))
+    return replace(rows, train=numbered(rows.train), validation=numbered(rows.validation), specs=specs)
+
+
+def one_of_two(rank: int, folder: str) -> None:
+    """Trains with another process until both are killed in the second epoch; writes what it saw, and the checkpoint."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
+    rows, networks = numbered_rows(), []
+    # 101 rows in batches of 10: eleven batches, the last of one row; saved after batches 4 and 8, and after the epoch
+    loop = GlooLoop(rank=rank, world_size=2, recipe=replace(EVERY_BATCH, accumulate=3), dies_at=5)
+
+    def build():
+        networks.append(Seeing(len(rows.specs.numbers)))
+        return networks[0]
+
+    with pytest.raises(Interrupted):
+        train_network(replace(MLP, batch_size=10), build, rows, loop)
+    seen = {"rows": networks[0].rows, "curve": loop.curve, "step": loop.saved.step}
+    Path(folder, f"{rank}.json").write_text(json.dumps(seen))
+    for name, part in loop.saved.state.items():
+        Path(folder, f"{rank}-{name}").write_bytes(part)
+    distributed.destroy_process_group()
+    torch.set_num_threads(threads)
+
+
+def test_two_processes_killed_within_an_epoch_go_on_as_one_and_see_each_row_once_per_epoch(tmp_path):
+    other_process = multiprocessing.get_context("spawn").Process(target=one_of_two, args=(1, str(tmp_path)))
+    other_process.start()
+    one_of_two(0, str(tmp_path))
+    other_process.join()
+    seen = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert seen[0]["curve"] == seen[1]["curve"]
+
+    rows, model, network, alone = numbered_rows(), replace(MLP, batch_size=10), Seeing(31), MemoryLoop()
+    state = {path.name.removeprefix("0-"): path.read_bytes() for path in tmp_path.glob("0-*")}
+    loop = MemoryLoop(saved=Checkpoint(step=seen[0]["step"], state=state), curve=list(seen[0]["curve"]))
+    resumed = train_network(model, lambda: network, rows, loop)
+
+    every_row = Counter(range(101))
+    first, second = [], []
+    for process in seen:  # 51 rows of the first epoch each, one of them the only row of the last batch, with weight 0
+        first += process["rows"][:51]
+        second += process["rows"][51:]
+    assert sorted((Counter(first) - every_row).values()) == [1]
+    assert set(first) == set(every_row)
+    assert len(second) == 80
+    assert Counter(second + network.rows[:21]) == every_row
+    assert Counter(network.rows[21:]) == every_row
+
+    undisturbed = train_network(model, lambda: Seeing(31), rows, alone)
+    for found, expected in zip(resumed.network.parameters(), undisturbed.network.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    for found, expected in zip(loop.curve, alone.curve, strict=True):
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_network_learns_the_same_and_keeps_the_names_of_its_weights():
+    rows, found = data(), []
+    for compile_it in (False, True):
+        loop = BatchLoop(recipe=Recipe(compile=compile_it))
+        try:
+            fitted = MLP.train(rows, loop)
+        except TrainingError as error:
+            pytest.skip(str(error))
+        found.append(
+            (fitted.predict(rows.validation.inputs), set(safetensors.load(loop.saves[0].state["network.safetensors"])))
+        )
+    np.testing.assert_allclose(found[1][0], found[0][0], atol=1e-3)
+    assert found[1][1] == found[0][1]
