@@ -15,7 +15,7 @@ HOMES = {
     "ray.serve": {"serve"},
     "mlflow": {"registry"},
     "openlineage": {"registry"},
-    "hydra": {"core/compose.py"},
+    "hydra": {"core/compose.py", "core/sweep.py"},
     "pickle": set(),
 }
 
