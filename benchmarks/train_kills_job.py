@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -166,7 +166,11 @@ class _Notes:
         return not found
 
 
-def train(spec: Spec) -> Trained:
+def _nobody(step: int, metrics: dict[str, float]) -> None:
+    """Follows."""
+
+
+def train(spec: Spec, on_progress: Callable[[int, dict[str, float]], None] = _nobody) -> Trained:
     """Train, or go on."""
     return train_model(
         Noting(root=spec.root, max_epochs=spec.epochs, die_at=spec.die_at),
@@ -174,6 +178,7 @@ def train(spec: Spec) -> Trained:
         load=Load(spec.rows),
         uri=f"{spec.root}/runs",
         fingerprint=FINGERPRINT,
+        on_progress=on_progress,
     )
 
 
@@ -194,7 +199,7 @@ def seen(spec: Spec) -> dict[int, list[int]]:
 def worlds(spec: Spec) -> dict[int, set[int]]:
     """How many workers wrote each epoch."""
     out: dict[int, set[int]] = {}
-    for path in (spec.folder / "rows").glob("*-*"):
+    for path in (spec.folder / "rows").glob("[0-9]*"):
         out.setdefault(int(path.name.split("-")[0]), set()).add(int(path.name.split("-")[-1]))
     return out
 

@@ -18,7 +18,7 @@ class Twice(nn.Module):
         super().__init__()
         self.linear, self.twice = nn.Linear(len(specs.numbers), num_outputs), torch.full((1,), 2.0)
 
-    def forward(self, numbers_NF: Tensor, categories_NC: Tensor) -> Tensor:
+    def forward(self, numbers_NF: Tensor, categories_NC: Tensor) -> Tensor:  # noqa: ARG002
         repeated = torch.cat([numbers_NF, numbers_NF]).reshape(2 * numbers_NF.shape[0], -1)
         return self.linear(repeated[: numbers_NF.shape[0]]) * self.twice
 

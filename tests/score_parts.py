@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from bundle_parts import PlainLoop
+from model_data import MemoryLoop
 from shops import KINDS, Shop
 
 from raypipe.bundle import Bundle, save_bundle
@@ -57,7 +57,7 @@ def made_ready(shop: Shop, kind: str, folder: Path) -> Ready:
         inputs=prepared.inputs,
         sources=prepared.sources,
         features=prepared.features,
-        model=Xgboost(num_rounds=4, max_depth=3).train(prepared.training_data(), PlainLoop()),
+        model=Xgboost(num_rounds=4, max_depth=3).train(prepared.training_data(), MemoryLoop()),
         target=prepared.target,
         examples=prepared.joined.head("train", 32).select(list(prepared.inputs.columns)),
         threshold=0.5 if kind == "binary" else None,

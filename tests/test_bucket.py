@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bundle_parts import PlainLoop
+from model_data import MemoryLoop
 from shops import TABLES, Shop, orders, specs, write_all
 
 from raypipe.bundle import MANIFEST, Bundle, save_bundle
@@ -58,7 +58,7 @@ def test_the_whole_way_leads_through_the_bucket_and_again_repeats_nothing(bucket
         inputs=prepared.inputs,
         sources=prepared.sources,
         features=prepared.features,
-        model=Xgboost(num_rounds=3, max_depth=3).train(prepared.training_data(), PlainLoop()),
+        model=Xgboost(num_rounds=3, max_depth=3).train(prepared.training_data(), MemoryLoop()),
         target=prepared.target,
         examples=prepared.examples,
         threshold=0.5,

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from bundle_parts import PlainLoop
+from model_data import MemoryLoop
 from shops import Shop
 
 from raypipe.bundle import Bundle, load_bundle, save_bundle
@@ -19,7 +19,7 @@ def folder(kept: tuple[Shop, Prepared], tmp_path: Path) -> Path:
         inputs=prepared.inputs,
         sources=prepared.sources,
         features=prepared.features,
-        model=Xgboost(num_rounds=3).train(prepared.training_data(), PlainLoop()),
+        model=Xgboost(num_rounds=3).train(prepared.training_data(), MemoryLoop()),
         target=prepared.target,
         examples=prepared.examples,
         threshold=0.5,

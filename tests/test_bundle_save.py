@@ -162,6 +162,6 @@ def test_a_module_that_the_manifest_does_not_list_is_never_imported(folder: Path
 
 def test_a_model_defined_where_no_other_process_can_import_it_is_refused(binary: Bundle, tmp_path: Path) -> None:
     model_class = type("Local", (type(binary.model),), {"__module__": "__main__"})
-    model = model_class(**{f.name: getattr(binary.model, f.name) for f in fields(binary.model)})
+    model = model_class(**{f.name: getattr(binary.model, f.name) for f in fields(binary.model) if f.init})
     with pytest.raises(BundleError, match="module __main__ has no source file that can be imported"):
         save_bundle(replace(binary, model=model), tmp_path / "b")

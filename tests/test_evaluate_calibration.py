@@ -1,4 +1,4 @@
-"""Calibrators: as scikit-learn fits them, never turning the order around, the same bits alone and in company; what they change."""
+"""Calibrators: as scikit-learn fits them, never turning the order around, of the same bits alone and in company."""
 
 import json
 from dataclasses import replace

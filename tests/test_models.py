@@ -9,12 +9,13 @@ from sklearn import metrics
 
 from raypipe.core.errors import FeatureError, TrainingError
 from raypipe.core.tensors import LabelledTensors, Target, TensorSpecs, TrainingData
-from raypipe.models import FittedModel, FittedXgboost, Linear, Mlp, Recipe, Xgboost, load_model, roc_auc
+from raypipe.models import FittedModel, FittedXgboost, Lightgbm, Linear, Mlp, Recipe, Xgboost, load_model, roc_auc
 
 XGBOOST = Xgboost(num_rounds=60, max_depth=3, subsample=0.7, colsample=0.8)
+LIGHTGBM = Lightgbm(num_rounds=60, num_leaves=7, min_leaf_rows=5, subsample=0.7, colsample=0.8)
 MLP = Mlp(hidden_dims=(16, 8), batch_size=32, max_epochs=25, learning_rate=0.01, dropout=0.2)
 LINEAR = Linear(l2=1e-2)
-MODELS = [pytest.param(XGBOOST, id="xgboost"), pytest.param(MLP, id="mlp")]
+MODELS = [pytest.param(XGBOOST, id="xgboost"), pytest.param(LIGHTGBM, id="lightgbm"), pytest.param(MLP, id="mlp")]
 WITH_LINEAR = [*MODELS, pytest.param(LINEAR, id="linear")]
 
 
@@ -72,7 +73,7 @@ def test_a_saved_model_loads_back_with_the_same_answers_and_holds_no_pickle(mode
     loaded = load_model(fitted.kind, tmp_path)
     assert isinstance(loaded, FittedModel)
     assert (loaded.predict(rows.validation.inputs) == fitted.predict(rows.validation.inputs)).all()
-    assert {name.rsplit(".", 1)[1] for name in files} <= {"json", "ubj", "safetensors"}
+    assert {name.rsplit(".", 1)[1] for name in files} <= {"json", "txt", "ubj", "safetensors"}
     (tmp_path / "again").mkdir()
     assert saved_bytes(loaded, tmp_path / "again") == files
 
@@ -88,7 +89,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(model, tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("model", "step"), [(XGBOOST, 10), (MLP, 3), (LINEAR, 5)], ids=["xgboost", "mlp", "linear"])
+@pytest.mark.parametrize(("model", "step"), [(XGBOOST, 10), (LIGHTGBM, 10), (MLP, 3), (LINEAR, 5)], ids=["xgb", "lgbm", "mlp", "linear"])
 def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_bytes(model, step, kind, tmp_path):
     recipe = Recipe(checkpoint_every=step)
     rows, undisturbed, loop = data(kind), MemoryLoop(recipe=recipe), MemoryLoop(recipe=recipe, interrupt_after=step)

@@ -29,6 +29,7 @@ from raypipe.models import (
     Stepped,
     Xgboost,
     load_model,
+    own_modules,
 )
 
 TREES = Xgboost(num_rounds=12, max_depth=3, subsample=0.8)
@@ -206,6 +207,7 @@ def test_members_of_ones_own_are_taken_and_their_modules_are_named(tmp_path: Pat
     assert "model_data" in fitted.modules
     assert any(name.startswith("raypipe.models._xgboost") for name in fitted.modules)
     saved_bytes(fitted, tmp_path / "a")
+    assert own_modules("ensemble", tmp_path / "a") == {"model_data"}
     assert (load_model("ensemble", tmp_path / "a").predict(rows.train.inputs) == fitted.predict(rows.train.inputs)).all()
 
 

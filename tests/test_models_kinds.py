@@ -7,10 +7,11 @@ from model_data import Centroids, FittedCentroids, MemoryLoop, data
 
 from raypipe.core.config import build, config
 from raypipe.core.errors import BundleError, ConfigError
-from raypipe.models import FittedModel, Mlp, Model, Xgboost, import_path, load_model
+from raypipe.models import FittedModel, Lightgbm, Mlp, Model, Xgboost, import_path, load_model
 
 MODELS = {
     "model.ubj": Xgboost(num_rounds=3, max_depth=3),
+    "model.txt": Lightgbm(num_rounds=3),
     "model.safetensors": Mlp(hidden_dims=(4,), max_epochs=1),
 }
 

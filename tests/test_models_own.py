@@ -8,17 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import bundle_parts
 import numpy as np
 import own_code
 import pytest
+import skops.io
 from model_data import KINDS, Interrupted, MemoryLoop, data
 from processes import ROOT
 from sklearn import metrics
+from sklearn.linear_model import LogisticRegression
 
+from raypipe.bundle import load_bundle, read_manifest, save_bundle
 from raypipe.core.config import build, config
 from raypipe.core.errors import BundleError, ConfigError, FeatureError, TrainingError
-from raypipe.core.tensors import TrainingData
+from raypipe.core.tensors import LabelledTensors, TrainingData
 from raypipe.models import (
+    Ensemble,
+    External,
     FittedModel,
     FittedTorchModule,
     Model,
@@ -27,6 +33,7 @@ from raypipe.models import (
     Stepped,
     TorchModule,
     TrainLoop,
+    Xgboost,
     load_model,
 )
 
@@ -121,11 +128,12 @@ def test_a_program_answers_in_a_process_that_has_never_heard_of_its_class_and_un
     np.save(tmp_path / "numbers.npy", rows.validation.inputs["numbers_NF"])
     np.save(tmp_path / "categories.npy", rows.validation.inputs["categories_NC"])
     code = (
-        "import pickle, sys, numpy as np, torch\n"
+        "import sys, numpy as np\n"
         "from pathlib import Path\n"
         "from raypipe.models import load_model\n"
-        "def refuse(*args, **kwargs): raise SystemExit('unpickled')\n"
-        "pickle.load = pickle.loads = pickle.Unpickler = torch.load = refuse\n"
+        "def refuse(event, arguments):\n"
+        "    if event == 'pickle.find_class': raise SystemExit(f'unpickled {arguments}')\n"
+        "sys.addaudithook(refuse)\n"
         "folder = Path(sys.argv[1])\n"
         "inputs = {'numbers_NF': np.load(folder / 'numbers.npy'), 'categories_NC': np.load(folder / 'categories.npy')}\n"
         "np.save(folder / 'answers.npy', load_model('torch_module', folder / 'saved').predict(inputs))\n"
@@ -265,7 +273,7 @@ def test_a_bug_in_a_loop_keeps_its_own_traceback() -> None:
 
 
 def test_shares_of_workers_hold_each_row_once() -> None:
-    rows: TrainingData = data()
+    rows = data()
     seen = [own_code.share_of(rows, rank=rank, world_size=3) for rank in range(3)]
     assert sorted(np.concatenate([part.inputs["numbers_NF"][:, 0] for part in seen])) == sorted(
         rows.train.inputs["numbers_NF"][:, 0]
@@ -279,7 +287,7 @@ def test_what_they_tell_the_trainer() -> None:
     assert (net.max_steps, loop.max_steps, loop.follows) == (8, 6, frozenset({"patience"}))
     assert isinstance(net, NeedsModules)
     assert (net.modules, loop.modules) == (("own_nets",), ("own_loops",))
-    with pytest.raises(ConfigError, match="patiance is none of .*did you mean patience"):
+    with pytest.raises(ConfigError, match=r"patiance is none of .*did you mean patience"):
         made("TrainLoop", function="own_loops:train", reads=["patiance"])
 
 
@@ -297,6 +305,9 @@ def test_a_network_of_ones_own_follows_the_recipe(recipe: Recipe) -> None:
 def test_the_loop_of_a_library_goes_on_and_ends_as_if_undisturbed(name: str, tmp_path: Path) -> None:
     rows, model = data("multiclass"), own_loop(f"own_loops:{name}")
     loop, undisturbed = MemoryLoop(interrupt_after=3), MemoryLoop()
+    for folder, one in (("killed", loop), ("whole", undisturbed)):
+        (tmp_path / folder).mkdir()
+        one.scratch = tmp_path / folder
     with pytest.raises(Interrupted):
         model.train(rows, loop)
     loop.interrupt_after = None
@@ -308,3 +319,32 @@ def test_the_loop_of_a_library_goes_on_and_ends_as_if_undisturbed(name: str, tmp
     saved_bytes(resumed, tmp_path / "a")
     answers = load_model(resumed.kind, tmp_path / "a").predict(rows.validation.inputs)
     assert metrics.accuracy_score(rows.validation.y_N, answers.argmax(axis=1)) > 0.8
+
+
+def in_memory(kind: str, folder: Path, rows: TrainingData) -> FittedModel:
+    """A model of each kind that is made of other people's work, fitted on the rows of a bundle."""
+    if kind == "external":
+        x_ND = np.hstack([rows.train.inputs["numbers_NF"], rows.train.inputs["categories_NC"].astype(np.float32)])
+        (folder / "m.skops").write_bytes(skops.io.dumps(LogisticRegression().fit(x_ND, rows.train.y_N.astype(int))))
+        model: Model = External(path=str(folder / "m.skops"), format="skops")
+    elif kind == "ensemble":
+        model = Ensemble(members={"net": module(max_epochs=1), "trees": Xgboost(num_rounds=3)})
+    else:
+        model = module(max_epochs=1) if kind == "torch_module" else own_loop(epochs=1)
+    return model.train(rows, MemoryLoop())
+
+
+@pytest.mark.parametrize("kind", ["torch_module", "train_loop", "external", "ensemble"])
+def test_a_bundle_holds_it_and_answers_as_it_did_in_memory(kind: str, tmp_path: Path) -> None:
+    whole, table = bundle_parts.trained("binary"), bundle_parts.raw_rows(seed=0)
+    y_N = (np.asarray(table["distance"].to_pylist()) > 1200).astype(np.float32)
+    labelled = LabelledTensors(inputs=whole.features.transform(table), y_N=y_N)
+    rows = TrainingData(train=labelled, validation=labelled, specs=whole.features.specs, target=whole.target)
+    fitted = in_memory(kind, tmp_path, rows)
+    save_bundle(replace(whole, model=fitted), tmp_path / "bundle")
+    loaded = load_bundle(tmp_path / "bundle")
+    assert loaded.model.kind == fitted.kind
+    np.testing.assert_allclose(loaded.score(table), fitted.predict(labelled.inputs), atol=1e-6)
+    needed = {need.module for need in read_manifest(tmp_path / "bundle").requires}
+    assert {"external": {"skops"}, "ensemble": set()}.get(kind, {"torch", "safetensors"}) <= needed
+    assert read_manifest(tmp_path / "bundle").code == ()

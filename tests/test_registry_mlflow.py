@@ -17,7 +17,7 @@ from bundle_parts import raw_rows, run_python
 
 from raypipe.bundle import load_bundle
 from raypipe.core.storage import Storage
-from raypipe.registry import ModelVersion, Registry, Tracking, start_run, tracking_uri
+from raypipe.registry import InputData, ModelVersion, Registry, Tracking, start_run, tracking_uri
 
 storage = registry_parts.storage
 tracking = registry_parts.tracking
@@ -141,10 +141,20 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 @pytest.mark.long
 def test_a_server_takes_runs_and_versions_and_serves_the_model_to_mlflow(server, bundles, tmp_path) -> None:
     tracking, storage = Tracking(uri=server), Storage(root=str(tmp_path / "root"))
-    with start_run(tracking, storage, name="train", settings={"seed": 0}) as tracker:
+    with start_run(tracking, storage, name="train", settings={"seed": 0}, tags={"fingerprint": "a"}) as tracker:
         tracker.log_json("x", [1])
+        tracker.follow(1, {"loss": 1.0})
+        tracker.log_inputs([InputData(name="flights@3", digest="ab", uri="s3://b/flights", context="table", version=3)])
+        with start_run(tracking, storage, name="trial", parent=tracker.run_id) as trial:
+            trial.log_metrics({"loss": 0.5})
         registry = Registry(tracking=tracking, storage=storage)
         made = registry.register("flights", bundles["binary"], run_id=tracker.run_id)
+    client = registry._client
+    run = client.get_run(tracker.run_id)
+    assert (run.info.status, run.data.params, run.data.metrics) == ("FINISHED", {"seed": "0"}, {"loss": 1.0})
+    assert [one.dataset.name for one in run.inputs.dataset_inputs] == ["flights@3"]
+    (child,) = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{tracker.run_id}'")
+    assert child.info.run_id == trial.run_id
     assert registry.register("flights", bundles["binary"]) == made
     assert registry.promote("flights", made.version) == registry.champion("flights") == made
     rows = raw_rows(10, seed=8)

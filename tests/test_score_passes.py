@@ -3,6 +3,7 @@
 import datetime as dt
 import os
 import signal
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from shops import NUM_FILES, SHOPS, orders
 from raypipe.bundle import Bundle
 from raypipe.contract import Column, Contract
 from raypipe.core.config import build
+from raypipe.core.digest import row_texts
 from raypipe.core.errors import ConfigError, FeatureError, StorageError
 from raypipe.core.rows import RowCounts
 from raypipe.core.storage import Storage
@@ -25,6 +27,7 @@ from raypipe.joins import Joins
 from raypipe.score import ModelId, Scored, Scoring, loaded, score_tables
 from raypipe.score._actors import Pool, map_on_actors
 from raypipe.score._folders import MOST_FOLDERS, by_folder, check_folders
+from raypipe.score._rows import _NAMESPACE, prediction_ids
 from raypipe.tables import Quarantine, Tables
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -88,6 +91,12 @@ def test_a_model_that_has_scored_before_is_not_asked_again_beside_a_new_one(
     assert (first.reused, second.reused) == (False, True)
     assert len(files(storage) - before) == NUM_FILES
     assert score(binary, [binary.model, binary.model], storage)[1].reused
+
+
+def test_an_id_is_the_name_based_one_of_rfc_9562() -> None:
+    keys = pa.table({"id": [*range(200), None], "shop": ["ü", *["a"] * 200]})
+    texts = row_texts(keys, keys.column_names)
+    assert prediction_ids("d" * 64, keys) == [str(uuid.uuid5(_NAMESPACE, f"{'d' * 64}|{text}")) for text in texts]
 
 
 # --- batches ---

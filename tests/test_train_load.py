@@ -132,9 +132,13 @@ def test_rows_above_the_bound_are_mapped_from_the_local_disk_and_train_the_same_
     assert trained.notes == ("the training data are memory-mapped from the local disk: they exceed trainer.memory",)
 
 
+def nothing(_: Path) -> None:
+    """A folder that stays empty."""
+
+
 def test_a_local_folder_is_made_once_shared_and_gone_after_the_last_who_holds_it(scratch):
     made = []
-    with held("x", lambda folder: made.append(folder)) as one, held("x", lambda folder: made.append(folder)) as two:
+    with held("x", made.append) as one, held("x", made.append) as two:
         assert one == two
         assert one.is_dir()
     assert not one.exists()
@@ -148,7 +152,7 @@ def test_a_folder_that_could_not_be_filled_is_not_there(scratch):
 
     with pytest.raises(OSError, match="disk full"), held("x", fails):
         pass
-    with held("x", lambda folder: None) as folder:
+    with held("x", nothing) as folder:
         assert list(folder.iterdir()) == []
 
 
@@ -163,13 +167,13 @@ def test_what_a_killed_process_held_is_removed_by_the_next_and_what_a_living_one
         [sys.executable, "-c", program, "theirs"], cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "held\n"
-        with held("mine", lambda folder: None):
+        with held("mine", nothing):
             assert (scratch / "theirs" / "big").exists()
         process.stdin.write("\n")
         process.stdin.flush()
         process.wait(timeout=20)
         assert (scratch / "theirs").exists()
-        with held("mine", lambda folder: None):
+        with held("mine", nothing):
             assert not (scratch / "theirs").exists()
 
 

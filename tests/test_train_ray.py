@@ -1,19 +1,27 @@
 """Real runs of Ray Train: the same outputs as the driver, what is refused at once, and errors as what they were."""
 
+import os
 import signal
+import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
-from model_data import Centroids, data
+from model_data import Centroids, FittedCentroids, data
+from processes import descendants
 from test_train import ALONE, MLP, MODELS, XGBOOST, files_of, refused_load
 
 from raypipe.core import cluster, storage
 from raypipe.core.cluster import Cluster
 from raypipe.core.config import config
-from raypipe.core.errors import TrainingError
-from raypipe.models import Framework
+from raypipe.core.errors import ConfigError, TrainingError
+from raypipe.core.tensors import TrainingData
+from raypipe.models import Framework, Loop
 from raypipe.train import Trainer, train_model
+from raypipe.train._state import TrainingState
 
 WORKER = replace(ALONE, num_workers=1)
 
@@ -56,7 +64,10 @@ def test_an_error_in_a_worker_arrives_as_what_it_was(problem, words, tmp_path, r
     with pytest.raises(TrainingError, match=words) as caught:
         train_model(Centroids(problem=problem), trainer=trainer, load=data, uri=str(tmp_path), fingerprint="a")
     if problem == "bug":
-        assert "model_data.py" in str(caught.value)
+        told = str(caught.value)
+        assert "model_data.py" in told
+        assert "raypipe/train" not in told
+        assert Path(told.split("log of the worker: ")[1].split(" on ")[0]).exists()
 
 
 @config
@@ -73,11 +84,15 @@ class Lonely(Centroids):
         (MLP, Trainer(num_workers=3), r"3 worker\(s\) with 1 CPU each do not fit the cluster \(room for 2"),
         (MLP, Trainer(num_workers=1, cpus_per_worker=4), "room for 0"),
         (MLP, Trainer(num_workers=1, use_gpu=True), "1 CPU and 1 GPU each"),
+        (MLP, Trainer(num_workers=1, use_gpu=True, gpus_per_worker=0.5), "1 CPU and 0.5 GPU each"),
+        (MLP, Trainer(num_workers=(3, 8)), r"3 worker\(s\) with 1 CPU each do not fit"),
+        (MLP, Trainer(num_workers=1, memory_per_worker=2**50), r"1 CPU and 1024 TiB of memory each .*room for 0; nodes: 2 CPU"),
+        (MLP, Trainer(num_workers=1, label_selector={"zone": "b"}), r"1 CPU on nodes with zone=b each .*zone=none"),
         (Lonely(), Trainer(num_workers=2), "one process only"),
     ],
 )
 def test_a_request_that_the_cluster_can_never_meet_is_refused_at_once(model, trainer, words, tmp_path, ray_cluster):
-    with pytest.raises(TrainingError, match=words):
+    with pytest.raises((TrainingError, ConfigError), match=words):
         train_model(model, trainer=trainer, load=refused_load, uri=str(tmp_path), fingerprint="a")
 
 
@@ -99,3 +114,66 @@ def test_a_ray_worker_keeps_its_state_and_its_result_in_a_bucket(s3):
     cluster.stop()
     assert steps == [point["step"] for point in trained.curve]
     assert all("/a/finished/" in found for found in storage.list_files(f"{s3}/ray"))
+
+
+@config
+class Summing(Centroids):
+    """A model of LightGBM's framework whose workers add up, and find each other."""
+
+    framework: ClassVar[Framework] = "lightgbm"
+
+    def train(self, data: TrainingData, loop: Loop) -> FittedCentroids:
+        """As `Centroids`, after some sums."""
+        for step in range(20):
+            np.testing.assert_array_equal(loop.total(np.array([loop.rank + 1.0, step])), [3.0, 2.0 * step])
+        network = loop.network_params()
+        assert (network["num_machines"], len(network["machines"].split(","))) == (2, 2)
+        return super().train(data, loop)
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_the_workers_of_lightgbm_find_each_other_and_add_up(tmp_path, ray_cluster):
+    trainer = Trainer(num_workers=2)
+    trained = train_model(Summing(), trainer=trainer, load=data, uri=str(tmp_path), fingerprint="a")
+    assert trained.engine == "Ray Train (2 workers)"
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_a_loss_that_is_no_number_ends_two_workers_without_another_try(tmp_path, ray_cluster):
+    runs = tmp_path / "runs"
+    trainer = replace(WORKER, num_workers=2, max_failures=3)
+    model = replace(MLP, learning_rate=1e30)
+    with pytest.raises(TrainingError, match=r"training mlp: the .*loss .*lower model.learning_rate"):
+        train_model(model, trainer=trainer, load=data, uri=str(runs), fingerprint="a")
+    assert TrainingState(uri=str(runs / "a")).read_progress().cost["num_runs"] == 1
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_a_worker_that_dies_while_it_starts_is_started_again(tmp_path, ray_cluster):
+    killed: list[int] = []
+
+    def title(pid: int) -> bytes:
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes()
+        except FileNotFoundError:  # it has ended
+            return b""
+
+    def kill_first() -> None:
+        deadline = time.monotonic() + 60
+        while not killed and time.monotonic() < deadline:
+            for pid in descendants(os.getpid()):
+                if title(pid).startswith(b"ray::RayTrainWorker"):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+                    return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=kill_first)
+    thread.start()
+    trained = train_model(MLP, trainer=WORKER, load=data, uri=str(tmp_path), fingerprint="a")
+    thread.join()
+    assert len(killed) == 1
+    assert [point["step"] for point in trained.curve] == [1, 2, 3, 4, 5, 6]

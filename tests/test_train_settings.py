@@ -43,7 +43,7 @@ def test_a_wrong_setting_is_refused_by_name(settings, words):
         (
             Mlp(),
             {"max_failures": 0, "memory_per_worker": "1 GiB"},
-            "memory_per_worker has no effect in the driver.*\n.*max_failures",
+            r"memory_per_worker has no effect in the driver.*\n.*max_failures",
         ),
         (Mlp(), {"label_selector": {"zone": "a"}}, "label_selector has no effect in the driver"),
     ],

@@ -1,4 +1,4 @@
-"""The tune job as a person runs it, on 344 penguins: one search, its page and runs, the line that trains its best, bad input."""
+"""The tune job as a person runs it, on 344 penguins: one search, its page and runs, the line of its best, and bad input."""
 
 import contextlib
 import io
@@ -130,7 +130,7 @@ TUNE = "tune.num_trials=2"
         (["modle.max_depth=range(3,9)"], ["modle", "did you mean model"]),
         (["model.max_depth=rnage(3,9)"], ["rnage", "did you mean range"]),
         (["model.max_depth=range(0,9)"], ["model.max_depth", "greater than or equal to 1"]),
-        (["model.learning_rate=tag(lgo,interval(0.1,1))"], ["lgo", "did you mean log"]),
+        (["model.learning_rate=tag(lgo,interval(0.1,1))"], ["unknown tag 'lgo'", "tags are log"]),
         (["model=xgbost,mlp"], ["xgbost", "xgboost"]),
         (["model.width=tag(model:mlpp,choice(8,16))"], ["mlpp", "mlp"]),
         (["gate.minimum=0.5,0.6"], ["gate.minimum"]),
@@ -189,8 +189,8 @@ def test_the_pipeline_tunes_what_all_its_candidates_share_the_data_of() -> None:
     assert asked({}) is None
     assert asked({"model.max_depth": "range(2,4)"}, num_trials=0) is None
     assert asked({"model.max_depth": "range(2,4)"}) is not None
-    with pytest.raises(ConfigError, match=r"split\.train.*jobs/tune\.py"):
-        asked({"split.train": "choice(0.5,0.6)"})
+    with pytest.raises(ConfigError, match=r"features\.island\.encode.*jobs/tune\.py"):
+        asked({"features.island.encode": "choice(index,one_hot)"})
 
 
 @pytest.mark.long

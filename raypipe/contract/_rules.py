@@ -3,7 +3,8 @@
 Text is read by one grammar a type, the same for CSV cells and JSON strings, without trimming:
 int64 ``-?[0-9]+``; float64 a decimal number that is finite; bool ``true false 1 0`` in any case; timestamp ISO-8601 with
 a zone (``2013-01-01T10:00:00Z``, ``...+01:00``, up to microseconds); date ``2013-01-01``; lists as JSON; bytes (binary) in
-base64, with its padding. Instants, in UTC, and dates lie in the years 1000 to 9999, typed ones too: what a table may hold, a request can say. A list holds no nulls.
+base64, with its padding. Instants, in UTC, and dates lie in the years 1000 to 9999, typed ones too: what a table may hold, a
+request can say. A list holds no nulls.
 """
 
 from collections.abc import Mapping

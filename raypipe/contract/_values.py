@@ -61,6 +61,8 @@ def plain(cells: pa.Array) -> pa.Array:
         return plain(pc.run_end_decode(cells))
     if pt.is_string_view(cells.type):
         return cells.cast(pa.large_string())
+    if pt.is_binary_view(cells.type):
+        return cells.cast(pa.large_binary())
     return cells.cast(pa.float32()) if pt.is_float16(cells.type) else cells
 
 

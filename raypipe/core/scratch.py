@@ -33,8 +33,11 @@ def held(name: str, make: Callable[[Path], None]) -> Iterator[Path]:
 
 
 def _hold(folder: Path, lock: int, make: Callable[[Path], None]) -> None:
-    """Own the folder together with others; whoever is alone with it fills it."""
+    """Own the folder together with others; the first fills it, alone. Changing a lock gives the old one up before."""
     while True:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if folder.exists():
+            return
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             partial = folder.with_name(f"{folder.name}{_PARTIAL}")
@@ -42,9 +45,6 @@ def _hold(folder: Path, lock: int, make: Callable[[Path], None]) -> None:
             partial.mkdir()
             make(partial)
             partial.rename(folder)
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        if folder.exists():  # between the two locks, the last of its former holders may have removed it
-            return
 
 
 def _remove_if_free(folder: Path, lock: int) -> None:

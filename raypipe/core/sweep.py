@@ -13,12 +13,13 @@ The end of a range or an interval is excluded everywhere, and ranges of decimals
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, QuotedString, RangeSweep, Sweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, Quote, QuotedString, RangeSweep, Sweep
 from hydra.errors import HydraException
 
 from raypipe.core.axes import Axis, Condition, exact, settle
@@ -27,6 +28,7 @@ from raypipe.core.errors import ConfigError
 from raypipe.core.naming import did_you_mean, listed
 
 _TAGS = ("log", "grid")
+_PLAIN, _WORDS = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*"), ("true", "false", "null", "nan", "inf")
 _FUNCTIONS = ("choice", "range", "interval", "glob", "tag", "int", "float", "str", "bool", "sort")
 
 
@@ -160,17 +162,37 @@ def _range(text: str, sweep: RangeSweep, axis: Axis) -> Axis:
 
 def _labels(key: str, text: str, values: Sequence[Any], groups: Groups) -> tuple[str, ...]:
     """Each value as the text that gives it back; 1, 1.0, true and '1' stay apart."""
-    labels = [Override._get_value_element_as_str(value) for value in values]
-    same = [(type(value), value.text) if isinstance(value, QuotedString) else (type(value), str(value)) for value in values]
-    plain = [(str, content) if kind is QuotedString else (kind, content) for kind, content in same]
-    twice = [label for i, label in enumerate(labels) if plain[i] in plain[:i]]
+    values = [_unquoted(value) for value in values]
+    labels = [_literal(value) for value in values]
+    twice = [label for i, label in enumerate(labels) if label in labels[:i]]
     if twice:
         raise _wrong(key, text, f"{twice[0]} is there twice")
     options = groups.options.get(key)
-    unknown = [content for _, content in plain if options is not None and content not in options]
+    unknown = [str(value) for value in values if options is not None and value not in options]
     if unknown:
         known = f"{did_you_mean(unknown[0], options or ())} (options: {listed(options or ())})"
         raise _wrong(key, text, f"{unknown[0]} is not an option of group {key}{known}")
     if not labels:
         raise _wrong(key, text, f"matches none of {listed(options)}" if options else f"{key} is not a group of options")
     return tuple(labels)
+
+
+def _unquoted(value: Any) -> Any:
+    """A parsed value in Python's own types."""
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, dict):
+        return {_unquoted(name): _unquoted(one) for name, one in value.items()}
+    return [_unquoted(one) for one in value] if isinstance(value, list) else value
+
+
+def _literal(value: Any) -> str:
+    """`value` as the text of an override that gives it back: a string stays one, whatever it looks like."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_literal(name)}:{_literal(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_literal, value)) + "]"
+    if isinstance(value, str):
+        plain = _PLAIN.fullmatch(value) and value.lower() not in _WORDS
+        return value if plain else QuotedString(value, Quote.single).with_quotes()
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)

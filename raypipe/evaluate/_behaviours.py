@@ -40,7 +40,7 @@ class Invariance:
 
     kind: Literal["invariance"] = "invariance"
     column: str
-    values: Annotated[tuple[Any, ...], Field(min_length=1)]
+    values: Annotated[tuple[bool | int | float | str | None, ...], Field(min_length=1)]
     tolerance: Tolerance
     share: Share = 1.0
     required: bool = False

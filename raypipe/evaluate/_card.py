@@ -141,7 +141,7 @@ def _calibration(evaluation: Evaluation) -> Iterable[Part]:
         rows = [("Expected calibration error", figures_of(found.before.ece), figures_of(found.after.ece))]
         after = found.after.metrics
         rows += [(LABELS[name], figures_of(m.value), figures_of(after[name].value)) for name, m in found.before.metrics.items()]
-        lines = [f"Scores go through a {found.kind} calibrator, fitted on rows of their own."]
+        lines = [f"Scores are calibrated ({found.kind}), by rows that nothing else saw."]
         yield Part(title="Calibration", lines=lines, heads=("On these rows", "Before", "After"), rows=rows)
 
 

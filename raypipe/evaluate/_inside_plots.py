@@ -24,7 +24,7 @@ def inside_plots(evaluation: Evaluation) -> list[Plot]:
 
 def _swarm(found: Contributions, rows: Sequence[ContributionRow]) -> Plot:
     """A point for each row and input: how much its value moved the answer, coloured by the value."""
-    figure, axes = new_figure(width=5.6, height=1.0 + 0.3 * len(rows))
+    figure, axes = new_figure(width=5.6, height=1.3 + 0.3 * len(rows))
     axes.axvline(0, color=INK, linewidth=1)
     shown = {name: ([], []) for name, _ in _LEVELS}  # type: dict[str, tuple[list[float], list[float]]]
     for i, row in enumerate(rows):
@@ -38,7 +38,7 @@ def _swarm(found: Contributions, rows: Sequence[ContributionRow]) -> Plot:
     axes.set_yticks(range(len(rows)), [_short(row.name) for row in rows])
     axes.set(xlabel=f"Contribution to the {found.unit}", ylim=(len(rows) - 0.4, -0.6))
     axes.grid(visible=False, axis="x")
-    axes.legend(labelcolor=INK, loc="lower right", ncols=3)
+    figure.legend(labelcolor=INK, loc="outside lower right", ncols=3)
     caption = (
         f"Each point is one of {found.num_rows:,} {found.split} rows (some of them): right of the line its value raised the "
         "answer. Grey are also missing values and categories."

@@ -20,7 +20,7 @@ def calibration_section(evaluation: Evaluation) -> Html:
     for name, metric in found.before.metrics.items():
         rows.append(row(LABELS[name], metric_cell(metric), metric_cell(found.after.metrics[name]), numbers=numbers))
     about = (
-        f"Scores go through a {found.kind} calibrator, fitted on rows that the weights did not see, nor are judged on. "
+        f"Scores are calibrated ({found.kind}), by rows that the weights did not see and that are not judged on. "
         "Lower is better in all of them. The error is the mean distance of stated and actual over the bins of the plot."
     )
     return join(
@@ -48,7 +48,7 @@ def _importances(found: Importances) -> Html:
     low, high = min(0.0, *(r.low for r in shown)), max(1e-12, *(r.high for r in shown))
     numbers, span = frozenset({1}), (low, high)
     bars = [interval_bar(r.value, r.low, r.high, span=span, reference=0.0) for r in shown]
-    rows = [row(r.name, figures_of(r.value), bar, numbers=numbers) for r, bar in zip(shown, bars, strict=True)]
+    rows = [row(r.name, _worse(r.value), bar, numbers=numbers) for r, bar in zip(shown, bars, strict=True)]
     rest = f" {len(found.rows) - len(shown)} more are below." if len(found.rows) > len(shown) else ""
     about = (
         f"How much worse {label} is, from {figures_of(found.baseline)}, when the values of a column go to other rows: "
@@ -57,6 +57,11 @@ def _importances(found: Importances) -> Html:
     )
     heads = ("Shuffled", f"{label} worse by", f"{figures_of(low)} to {figures_of(high)}, line: not at all")
     return join(tag("p", about, class_="muted"), table(heads, rows, numbers=numbers))
+
+
+def _worse(value: float) -> str:
+    """Not "-0.0000"."""
+    return figures_of(round(value, 4) + 0.0)
 
 
 def _contributions(found: Contributions) -> Html:

@@ -32,15 +32,14 @@ from raypipe.profiles import Vocabulary
 FORMAT = 2
 JSON_FILE, ARROW_FILE = "features.json", "features.arrow"
 _FEW_ROWS = 512  # up to so many records one call of the row function each is faster than columns
+_Vectors = FittedMultiHot | FittedVector | FittedEncoder
 AnyOutput = (
     FittedNumber
     | FittedIndicator
     | FittedCyclic
     | FittedOneHot
     | FittedFrequency
-    | FittedMultiHot
-    | FittedVector
-    | FittedEncoder
+    | _Vectors
     | FittedTarget
     | FittedCategory
     | FittedPart

@@ -116,7 +116,7 @@ class _One:
 
 def _argument(cells: pa.Array) -> NDArray[np.generic]:
     """A column as the user's function takes it: read-only; float64 (NaN for null) for numbers, booleans too; objects for text
-    and bytes (None for null) and lists (an array for each, None for null); datetime64[us] in UTC and datetime64[D] (NaT for null)."""
+    and bytes (None for null), and lists (an array each); datetime64[us] in UTC and datetime64[D] (NaT for null)."""
     if pa.types.is_dictionary(cells.type):
         cells = cells.dictionary_decode()
     if pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type) or pa.types.is_boolean(cells.type):

@@ -5,9 +5,11 @@ from raypipe.models._ensemble import Average, Ensemble, Stack
 from raypipe.models._ensemble_fitted import FittedEnsemble
 from raypipe.models._external import External
 from raypipe.models._external_wiring import ExternalOutput
+from raypipe.models._lightgbm import Lightgbm
+from raypipe.models._lightgbm_fitted import FittedLightgbm
 from raypipe.models._linear import Linear
 from raypipe.models._linear_fitted import FittedLinear
-from raypipe.models._load import import_path, load_model
+from raypipe.models._load import import_path, load_model, own_modules
 from raypipe.models._metrics import roc_auc
 from raypipe.models._mlp import Mlp
 from raypipe.models._mlp_fitted import FittedMlp
@@ -42,12 +44,14 @@ __all__ = [
     "External",
     "ExternalOutput",
     "FittedEnsemble",
+    "FittedLightgbm",
     "FittedLinear",
     "FittedMlp",
     "FittedModel",
     "FittedTorchModule",
     "FittedXgboost",
     "Framework",
+    "Lightgbm",
     "Linear",
     "Loop",
     "Mlp",
@@ -67,5 +71,6 @@ __all__ = [
     "Xgboost",
     "import_path",
     "load_model",
+    "own_modules",
     "roc_auc",
 ]

@@ -151,8 +151,25 @@ class FittedEnsemble:
         facts = read_facts(folder)
         try:
             target = Target.from_dict(facts["target"])
-            mixture, kinds = mixture_from_dict(facts["mixture"], target), [(str(n), str(k)) for n, k in facts["members"]]
+            mixture = mixture_from_dict(facts["mixture"], target)
         except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(str(folder / "model.json"), f"is not that of an ensemble ({error})") from error
-        members = {name: load_model(kind, folder / _MEMBERS / name) for name, kind in kinds}
+            raise _foreign(folder, error) from error
+        members = {place.name: load_model(kind, place) for kind, place in member_folders(folder)}
         return cls(members=members, mixture=mixture, target=target)
+
+
+def member_folders(folder: Path) -> list[tuple[str, Path]]:
+    """Kind and folder of each member of the ensemble that was saved in `folder`, in their order.
+
+    Raises:
+        BundleError: when ``model.json`` is missing, or not that of an ensemble.
+    """
+    facts = read_facts(folder)
+    try:
+        return [(str(kind), folder / _MEMBERS / Path(name).name) for name, kind in facts["members"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _foreign(folder, error) from error
+
+
+def _foreign(folder: Path, error: Exception) -> BundleError:
+    return BundleError(str(folder / "model.json"), f"is not that of an ensemble ({error})")

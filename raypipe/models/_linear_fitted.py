@@ -70,7 +70,7 @@ class FittedLinear:
 
     def _answer(self, scores_NO: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.target.kind == "multiclass":
-            shares_NO = np.exp(scores_NO - scores_NO.max(axis=1, keepdims=True))
+            shares_NO: NDArray[np.float64] = np.exp(scores_NO - scores_NO.max(axis=1, keepdims=True))
             shares_NO /= shares_NO.sum(axis=1, keepdims=True)
             return shares_NO
         if self.target.kind == "regression":

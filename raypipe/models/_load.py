@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from raypipe.core.errors import BundleError
-from raypipe.models._ensemble_fitted import FittedEnsemble
+from raypipe.models._ensemble_fitted import FittedEnsemble, member_folders
 from raypipe.models._external_onnx import FittedOnnx
 from raypipe.models._external_pickle import FittedPickle
 from raypipe.models._external_skops import FittedSkops
+from raypipe.models._lightgbm_fitted import FittedLightgbm
 from raypipe.models._linear_fitted import FittedLinear
 from raypipe.models._mlp_fitted import FittedMlp
 from raypipe.models._protocols import FittedModel
@@ -17,6 +18,7 @@ from raypipe.models._xgboost_fitted import FittedXgboost
 
 _OWN: dict[str, type[FittedModel]] = {
     "xgboost": FittedXgboost,
+    "lightgbm": FittedLightgbm,
     "linear": FittedLinear,
     "mlp": FittedMlp,
     "ensemble": FittedEnsemble,
@@ -44,6 +46,19 @@ def load_model(kind: str, folder: Path) -> FittedModel:
         BundleError: when the kind is unknown, or its class cannot be imported or is not a fitted model.
     """
     return _OWN[kind].load(folder) if kind in _OWN else _imported(kind, folder).load(folder)
+
+
+def own_modules(kind: str, folder: Path) -> frozenset[str]:
+    """The user's own modules that `load_model` would import for what was saved in `folder`, those of members included.
+
+    Raises:
+        BundleError: when a file that says so is missing or damaged.
+    """
+    module, _, name = kind.partition(":")
+    if name:
+        return frozenset({module})
+    members = member_folders(folder) if kind == FittedEnsemble.kind else ()
+    return frozenset[str]().union(*(own_modules(inner, place) for inner, place in members))
 
 
 def _imported(path: str, folder: Path) -> type[FittedModel]:

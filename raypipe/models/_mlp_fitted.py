@@ -1,6 +1,7 @@
 """The fitted model of `Mlp`: a trained network that answers. PyTorch is imported only when it is used."""
 
-from dataclasses import asdict, dataclass, field
+import copy
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -25,13 +26,14 @@ class FittedMlp:
     """A trained network that answers.
 
     Attributes:
-        network: In evaluation mode, on the CPU.
+        network: In evaluation mode.
         shape: How the network is built.
         target: What is predicted.
         specs: Names of the input columns.
         label_mean: For regression: mean of the training label.
         label_std: For regression: its standard deviation.
         best_step: The epoch with the lowest validation loss.
+        device: Where the network is; a fitted model is loaded onto the CPU.
     """
 
     kind: ClassVar[str] = "mlp"
@@ -43,6 +45,7 @@ class FittedMlp:
     label_mean: float
     label_std: float
     best_step: int
+    device: str = "cpu"
 
     def predict(self, inputs: Tensors) -> NDArray[np.float32]:
         """Answers of shape (N,), or (N, K) for multiclass.
@@ -53,7 +56,18 @@ class FittedMlp:
         from raypipe.models._torch_answers import answers
 
         refuse_missing(inputs, self.specs)
-        return answers(self.network, inputs, target=self.target, label_mean=self.label_mean, label_std=self.label_std)
+        return answers(
+            self.network,
+            inputs,
+            target=self.target,
+            label_mean=self.label_mean,
+            label_std=self.label_std,
+            device=self.device,
+        )
+
+    def on(self, device: str) -> "FittedMlp":
+        """The same model with its network on `device`: "cpu" or "cuda"."""
+        return replace(self, network=copy.deepcopy(self.network).to(device), device=device)
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors`` and ``model.json``."""

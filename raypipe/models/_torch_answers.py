@@ -33,10 +33,16 @@ def outputs_in_chunks(forward: Forward, inputs: Tensors, *, device: str = "cpu")
 
 
 def answers(
-    forward: Forward, inputs: Tensors, *, target: Target, label_mean: float = 0.0, label_std: float = 1.0
+    forward: Forward,
+    inputs: Tensors,
+    *,
+    target: Target,
+    label_mean: float = 0.0,
+    label_std: float = 1.0,
+    device: str = "cpu",
 ) -> NDArray[np.float32]:
     """Answers of shape (N,), or (N, K) for multiclass: probabilities, or values in the unit of the label."""
-    parts = [_answer(part, target).numpy() for part in outputs_in_chunks(forward, inputs)]
+    parts = [_answer(part, target).cpu().numpy() for part in outputs_in_chunks(forward, inputs, device=device)]
     if not parts:
         return np.empty((0, target.num_outputs)[: 1 + (target.kind == "multiclass")], dtype=np.float32)
     found: NDArray[np.float32] = np.concatenate(parts)

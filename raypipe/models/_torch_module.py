@@ -1,7 +1,6 @@
 """A network of the user's own, named in the settings and trained as raypipe's own are."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -11,6 +10,10 @@ from raypipe.core.tensors import TrainingData
 from raypipe.models._objective import Objective
 from raypipe.models._protocols import FittedModel, Framework, Loop
 from raypipe.models._recipe import DESCENT
+
+Scalar = str | bool | int | float | None
+OwnSettings = dict[str, Scalar | tuple[Scalar, ...]]
+"""Settings of the user's own code: scalars and lists of them, by name."""
 
 
 @config
@@ -38,7 +41,7 @@ class TorchModule:
     follows: ClassVar[frozenset[str]] = DESCENT
 
     module: FunctionPath
-    settings: Mapping[str, Any] = Field(default_factory=dict)
+    settings: OwnSettings = Field(default_factory=dict)
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     batch_size: Annotated[int, Field(ge=1)] = 4096

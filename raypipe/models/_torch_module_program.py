@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor, nn
 from torch._export.serde import schema, serialize
@@ -26,7 +25,7 @@ from raypipe.core.tensors import TensorSpecs
 from raypipe.models._torch_answers import Forward
 
 GRAPH, WEIGHTS = "program.json", "model.safetensors"
-_STATE, _CONSTANT = "state.", "constant."
+_PARAMETER, _BUFFER, _CONSTANT = "parameter.", "buffer.", "constant."
 _EXAMPLE_ROWS = 4
 _NAME = re.compile(r"[\w.<>-]*")
 _OPERATOR = re.compile(
@@ -34,7 +33,8 @@ _OPERATOR = re.compile(
     r"|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_|getitem)"
 )
 _EXPRESSION = re.compile(
-    r"(?:[su]\d+|zuf\d+|\d+|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not|True|False|[ ()+*/,<>=&|~-])*"
+    r"(?:Symbol\('[a-z]+\d+'(?:, [a-z]+=True)*\)|\d+|Integer|Add|Mul|Pow|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv"
+    r"|Equality|Unequality|(?:Strict)?(?:Greater|Less)Than|And|Or|Not|true|false|[ (),-])*"
 )
 
 
@@ -64,7 +64,10 @@ def export_network(kind: str, network: nn.Module, specs: TensorSpecs) -> Exporte
 
 def to_files(program: ExportedProgram) -> dict[str, bytes]:
     """The program as files; the same for the same program, wherever its source lies."""
-    tensors = {f"{_STATE}{name}": tensor for name, tensor in program.state_dict.items()}
+    tensors = {
+        f"{_PARAMETER if isinstance(tensor, nn.Parameter) else _BUFFER}{name}": tensor
+        for name, tensor in program.state_dict.items()
+    }
     tensors |= {f"{_CONSTANT}{name}": tensor for name, tensor in program.constants.items()}
     plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(_graph(program), indent=1, sort_keys=True, allow_nan=False)
@@ -83,12 +86,14 @@ def forward_of(files: Mapping[str, bytes]) -> Forward:
         if problem:
             raise ValueError(f"it holds {problem}, which no program has that raypipe wrote")
         tensors = safetensors.load(files[WEIGHTS])
-        state, constants = _part(tensors, _STATE), _part(tensors, _CONSTANT)
+        parameters = {n: nn.Parameter(t, requires_grad=False) for n, t in _part(tensors, _PARAMETER).items()}
+        state, constants = {**parameters, **_part(tensors, _BUFFER)}, _part(tensors, _CONSTANT)
         parsed = serialize._bytes_to_dataclass(schema.ExportedProgram, files[GRAPH])
         program = serialize.ExportedProgramDeserializer().deserialize(parsed, state, constants)
         module: Forward = program.module(check_guards=False)
-    except (SafetensorError, KeyError, TypeError, AttributeError, AssertionError, RuntimeError) as error:
-        raise ValueError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
+    except Exception as error:  # of JSON, of safetensors, of PyTorch: whatever a damaged file brings up
+        reason = next(iter(str(error).splitlines()), "")
+        raise ValueError(f"{type(error).__name__}: {reason}") from error
     return module
 
 

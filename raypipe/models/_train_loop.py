@@ -14,6 +14,7 @@ from raypipe.core.tensors import LabelledTensors, TrainingData
 from raypipe.models._objective import Objective
 from raypipe.models._protocols import FittedModel, Framework, Loop
 from raypipe.models._recipe import Recipe
+from raypipe.models._torch_module import OwnSettings
 
 _RECIPE = tuple(one.name for one in fields(Recipe))
 
@@ -60,7 +61,7 @@ class TrainLoop:
     step_name: ClassVar[str] = "step"
 
     function: FunctionPath
-    settings: Mapping[str, Any] = Field(default_factory=dict)
+    settings: OwnSettings = Field(default_factory=dict)
     max_steps: Annotated[int, Field(ge=1)] = 1
     reads: tuple[str, ...] = ()
 

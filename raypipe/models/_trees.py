@@ -29,12 +29,17 @@ class Sized(Protocol):
         """Predicted peak of one process beyond the tensors it is given, when its share has `num_rows`."""
 
 
-def slices(rows: LabelledTensors) -> Iterator[slice]:
-    """Parts of `rows` of one size, which follows from the number of columns alone, never from the memory at hand.
+def slice_rows(inputs: Tensors) -> int:
+    """Rows that are read at a time: a function of the number of columns alone, never of the memory at hand.
 
-    Libraries that sketch the data part by part then find the same cuts wherever the data lies.
+    Libraries that sketch the data slice by slice then find the same cuts wherever the data lies.
     """
-    size = max(1, _SLICE_CELLS // max(1, num_columns(rows.inputs)))
+    return max(1, _SLICE_CELLS // max(1, num_columns(inputs)))
+
+
+def slices(rows: LabelledTensors) -> Iterator[slice]:
+    """Parts of `rows`, each of `slice_rows`."""
+    size = slice_rows(rows.inputs)
     return (slice(start, start + size) for start in range(0, len(rows), size))
 
 
@@ -77,7 +82,7 @@ def parts(num_rows: int) -> list[slice]:
     return [slice(start, start + _PREDICT_ROWS) for start in range(0, num_rows, _PREDICT_ROWS)]
 
 
-def in_parts(out: NDArray[np.float32], answer: Callable[[slice], NDArray[Any]]) -> NDArray[np.float32]:
+def in_parts(out: NDArray[Any], answer: Callable[[slice], NDArray[Any]]) -> NDArray[Any]:
     """Fill `out` part by part with `answer`; several parts at once, each by one thread.
 
     Threads of a library that meet at a barrier after every few rows wait for those that a busy machine has put aside:

@@ -9,6 +9,7 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
+from raypipe.core.errors import TrainingError
 from raypipe.core.tensors import LabelledTensors, TrainingData
 from raypipe.models._course import Course
 from raypipe.models._metrics import has_both_classes, roc_auc
@@ -32,6 +33,9 @@ class Boosting:
     """One training: the two matrices, and the rounds."""
 
     def __init__(self, model: "Xgboost", data: TrainingData, loop: Loop) -> None:
+        if loop.device == "cuda" and not xgb.build_info()["USE_CUDA"]:
+            way_out = "install xgboost in place of xgboost-cpu, or set trainer.use_gpu=false"
+            raise TrainingError(model.kind, "this build of XGBoost has no support for GPUs", way_out)
         self._model, self._loop, self._data = model, loop, data
         self._samples = model.subsample < 1 or model.colsample < 1
         self._has_auc = data.target.kind == "binary" and has_both_classes(data.validation.y_N)

@@ -14,8 +14,8 @@ from raypipe.evaluate import COST, Card, Evaluator, Gate, no_costs
 from raypipe.features import FeatureSet, FeatureSpec
 from raypipe.ingest import TableSpec
 from raypipe.joins import Joins
-from raypipe.models import Model, ReadsFiles
-from raypipe.prepare import Collection, Declared, Plan, Task, audit_problems, make_plan
+from raypipe.models import Model, NeedsModules, ReadsFiles
+from raypipe.prepare import Collection, Declared, Plan, Task, audit_problems, digest_modules, make_plan
 from raypipe.registry import LineageEvents, Tracking
 from raypipe.score import Scoring
 from raypipe.serve import Serving
@@ -89,9 +89,10 @@ class Candidate:
 
     @property
     def shaping(self) -> dict[str, Any]:
-        """Settings that what is learned is a function of, and the digest of the files that the model reads."""
+        """Settings that what is learned is a function of, and digests of the files and the user's code that the model reads."""
         files = {"files": self.model.files_digest()} if isinstance(self.model, ReadsFiles) else {}
-        return {"model": to_settings(self.model), "trainer": to_settings(self.trainer.shaping), **files}
+        code = {"modules": digest_modules(self.model.modules)} if isinstance(self.model, NeedsModules) else {}
+        return {"model": to_settings(self.model), "trainer": to_settings(self.trainer.shaping), **files, **code}
 
 
 @config

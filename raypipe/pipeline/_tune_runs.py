@@ -1,17 +1,18 @@
 """What people see of a search: its runs in MLflow, its page, and the table in the story of the job."""
 
+import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from raypipe.core.config import to_settings
-from raypipe.core.console import Bar, say, table
+from raypipe.core.console import Live, say, table
 from raypipe.core.storage import exists, join, read_json, write_bytes, write_json
 from raypipe.pipeline._session import Session
-from raypipe.registry import MlflowTracker, reopen_run, start_run, tracking_uri
+from raypipe.registry import MlflowTracker, resume_run, start_run, tracking_uri
 from raypipe.tune import Search, Trial, TrialSpec, ranked, render_search, value_of
 
 _PARENT = "mlflow.json"
@@ -49,7 +50,7 @@ class SearchRuns:
         store = tracking_uri(run.tracking, run.storage)
         known = read_json(self._place) if exists(self._place) else {}
         if known.get("store") == store:
-            return reopen_run(run.tracking, run.storage, run_id=known["run_id"])
+            return self._stack.enter_context(resume_run(run.tracking, run.storage, run_id=known["run_id"]))
         tags = {"experiment": run.name, "search": self._name}
         opened = start_run(
             run.tracking, run.storage, name=f"{run.name}-search-{self._name}", tags=tags, settings=self._session.settings
@@ -146,7 +147,27 @@ def search_facts(search: Search, *, report: str) -> dict[str, Any]:
     }
 
 
-def note_trial(progress: Bar, trial: Trial, best: float | None) -> None:
-    """Advance the bar of a search by one trial."""
-    value = trial.status if trial.value is None else f"{trial.value:.5f}"
-    progress.advance(note=f"trial {trial.number}: {value}" + ("" if best is None else f", best {best:.5f}"))
+class Following:
+    """Follows the trials of a search: one line of progress, and a run in MLflow for each that has ended."""
+
+    def __init__(self, line: Live, mode: str, record: Callable[[Trial], str]) -> None:
+        self._line, self._sign, self._record = line, 1.0 if mode == "min" else -1.0, record
+        self._ended, self._best, self._running = 0, math.inf, dict[int, int]()
+
+    def __call__(self, trial: Trial) -> str:
+        """A trial has ended; returns the id of its run."""
+        self._running.pop(trial.number, None)
+        self._ended += 1
+        self._best = min(self._best, math.inf if trial.value is None else self._sign * trial.value)
+        self._say()
+        return self._record(trial)
+
+    def progressed(self, number: int, percent: int, value: float | None) -> None:  # noqa: ARG002  # the best says more
+        """A trial is so far."""
+        self._running[number] = percent
+        self._say()
+
+    def _say(self) -> None:
+        best = [f"best {self._sign * self._best:.5f}"] if math.isfinite(self._best) else []
+        running = [f"trial {number} {percent} %" for number, percent in sorted(self._running.items())]
+        self._line.reach(self._ended, ", ".join([*best, *running]))

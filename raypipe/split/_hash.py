@@ -1,7 +1,7 @@
 """By a hash of the row key, or of a group: a row never changes its split when data grows."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from raypipe.core.config import config
 from raypipe.split._points import group_points, points, unit
-from raypipe.split._protocol import ALL_SPLITS, CALIBRATION
+from raypipe.split._protocol import ALL_SPLITS, declared
 
 
 @config
@@ -39,8 +39,13 @@ class HashSplit:
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> "HashSplit":
-        check_shares(shares_of(self))
+        check_shares(self.shares)
         return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The shares by name, in order."""
+        return declared(train=self.train, validation=self.validation, calibration=self.calibration, test=self.test)
 
     @property
     def by_time(self) -> bool:
@@ -60,35 +65,8 @@ class HashSplit:
     def assign(self, rows: pa.Table, *, key: tuple[str, ...], at: str | None) -> pa.Array:  # noqa: ARG002  # protocol
         """Split of each row by where its hash falls in [0, 1)."""
         hash_N = group_points(rows, self.by, seed=self.seed) if self.by else points(rows, key, seed=self.seed)
-        shares = shares_of(self)
-        piece_N = np.searchsorted(np.cumsum([*shares.values()][:-1]), unit(hash_N), side="right")
-        return names_of(places_of(shares)[piece_N])
-
-
-class Shares(Protocol):
-    """A split by shares of rows."""
-
-    @property
-    def train(self) -> float:
-        """To learn from."""
-
-    @property
-    def validation(self) -> float:
-        """To stop and choose on."""
-
-    @property
-    def calibration(self) -> float | None:
-        """To calibrate on."""
-
-    @property
-    def test(self) -> float:
-        """To judge on."""
-
-
-def shares_of(split: Shares) -> dict[str, float]:
-    """The shares that `split` declares by the names of its parts, in their order."""
-    kept = {} if split.calibration is None else {CALIBRATION: split.calibration}
-    return {"train": split.train, "validation": split.validation, **kept, "test": split.test}
+        bounds = np.cumsum([*self.shares.values()][:-1])
+        return names_of(places_of(self.shares)[np.searchsorted(bounds, unit(hash_N), side="right")])
 
 
 def places_of(shares: Iterable[str]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, model_validator
 
 from raypipe.core.config import config
 from raypipe.core.errors import ConfigError
-from raypipe.split._protocol import CALIBRATION, Ask
+from raypipe.split._protocol import Ask, declared
 
 _SHOWN = 3
 
@@ -60,8 +60,7 @@ class PredefinedSplit:
 
     def values(self) -> dict[str, tuple[str, ...]]:
         """The values that name each split."""
-        kept = {} if self.calibration is None else {CALIBRATION: self.calibration}
-        return {"train": self.train, "validation": self.validation, **kept, "test": self.test}
+        return declared(train=self.train, validation=self.validation, calibration=self.calibration, test=self.test)
 
     @property
     def by_time(self) -> bool:

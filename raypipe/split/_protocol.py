@@ -16,6 +16,7 @@ LABEL = "__label"
 """Column with the label, null where it is not known, of the rows that a split gets."""
 
 Answer = TypeVar("Answer")
+Part = TypeVar("Part")
 
 
 class Ask(Protocol):
@@ -90,6 +91,12 @@ def splits_of(split: Split) -> tuple[str, ...]:
     """The parts that `split` declares, in order of time; a class of one's own that does not say it has the three."""
     has_calibration = isinstance(split, CalibratedSplit) and split.calibration is not None
     return ALL_SPLITS if has_calibration else SPLITS
+
+
+def declared(*, train: Part, validation: Part, calibration: Part | None, test: Part) -> dict[str, Part]:
+    """The parts of a split that are declared, by name and in order."""
+    kept = {} if calibration is None else {CALIBRATION: calibration}
+    return {"train": train, "validation": validation, **kept, "test": test}
 
 
 def is_stable(split: Split) -> bool:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from raypipe.core.config import config
-from raypipe.split._hash import check_shares, names_of, places_of, shares_of
-from raypipe.split._protocol import LABEL, Ask, Split
+from raypipe.split._hash import check_shares, names_of, places_of
+from raypipe.split._protocol import LABEL, Ask, Split, declared
 from raypipe.split._strata import Strata, apportion
 
 
@@ -41,8 +41,13 @@ class StratifiedSplit:
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> "StratifiedSplit":
-        check_shares(shares_of(self))
+        check_shares(self.shares)
         return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The shares by name, in order."""
+        return declared(train=self.train, validation=self.validation, calibration=self.calibration, test=self.test)
 
     @property
     def by_time(self) -> bool:
@@ -76,14 +81,14 @@ class StratifiedSplit:
             ConfigError: more than 100,000 classes.
         """
         strata = Strata(columns=self.by or (LABEL,), key=key, seed=self.seed, cuts={}).fit(ask, self._sizes)
-        return ByStrata(strata=strata, columns=self.columns, places=tuple(places_of(shares_of(self)).tolist()))
+        return ByStrata(strata=strata, columns=self.columns, places=tuple(places_of(self.shares).tolist()))
 
     def assign(self, rows: pa.Table, *, key: tuple[str, ...], at: str | None) -> pa.Array:
         """Split of each row, when these are all rows."""
         return self.fit(lambda question: [question(rows)], key=key, at=at).assign(rows, key=key, at=at)
 
     def _sizes(self, name: str, num_rows: int) -> list[int]:
-        return apportion(num_rows, [*shares_of(self).values()], name=name, seed=self.seed, first=0)
+        return apportion(num_rows, [*self.shares.values()], name=name, seed=self.seed, first=0)
 
 
 @dataclass(frozen=True, kw_only=True)

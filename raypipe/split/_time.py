@@ -10,7 +10,7 @@ from pydantic import model_validator
 from raypipe.core.config import config
 from raypipe.core.durations import Duration
 from raypipe.core.instants import Moment, Zone, to_utc
-from raypipe.split._protocol import CALIBRATION
+from raypipe.split._protocol import declared
 
 _INSTANT = pa.timestamp("us", "UTC")
 _NONE = timedelta(0)
@@ -82,8 +82,7 @@ class TimeSplit:
 
     def windows(self) -> dict[str, tuple[datetime, datetime]]:
         """The instants of every window, in UTC, in their order."""
-        kept = {} if self.calibration is None else {CALIBRATION: self.calibration}
-        named = {"train": self.train, "validation": self.validation, **kept, "test": self.test}
+        named = declared(train=self.train, validation=self.validation, calibration=self.calibration, test=self.test)
         return {name: (to_utc(low, self.zone), to_utc(high, self.zone)) for name, (low, high) in named.items()}
 
     def assign(self, rows: pa.Table, *, key: tuple[str, ...], at: str | None) -> pa.Array:  # noqa: ARG002  # protocol

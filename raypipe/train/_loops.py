@@ -1,5 +1,6 @@
 """The loops that a model trains in: alone in the driver, or one of the workers of Ray Train."""
 
+import math
 import os
 import time
 import uuid
@@ -56,7 +57,7 @@ class DriverLoop:
         self._state, self._keep_best, self._on_progress = state, trainer.keep_best, on_progress
         gpus = trainer.gpus_per_worker if device == "cuda" else 0.0
         self.meter = Meter(state.read_progress().cost, num_processes=self.world_size, cpus=cpus, gpus=gpus)
-        self._held, self._written_s = ExitStack(), time.monotonic()
+        self._held, self._written_s = ExitStack(), -math.inf
         self._written_every_s = _BETWEEN_UPLOADS_S if storage.is_remote(state.uri) else _BETWEEN_PROGRESS_S
 
     @cached_property

@@ -83,14 +83,19 @@ class Work:
         return None
 
     def _train(self) -> None:
-        model, load = self._unpacked()
+        model, load = self.unpacked()
         threads = self.trainer.num_threads or max(1, int(self.trainer.cpus_per_worker))
         loop = WorkerLoop(
             state=self.state, trainer=self.trainer, num_threads=threads, framework=model.framework, sums=self.sums
         )
         learn(model, loop, load)
 
-    def _unpacked(self) -> tuple[Model, Callable[[], TrainingData]]:
+    def unpacked(self) -> tuple[Model, Callable[[], TrainingData]]:
+        """What was packed.
+
+        Raises:
+            TrainingError: when a module that it needs cannot be imported here.
+        """
         importlib.invalidate_caches()
         try:
             model, load = pickle.loads(self.parcel)  # the driver of this very run packed it

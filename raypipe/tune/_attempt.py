@@ -15,10 +15,13 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from raypipe.core.errors import RaypipeError
+from raypipe.core.storage import join
 from raypipe.core.tensors import TrainingData
 from raypipe.models import Stepped
 from raypipe.prepare import LoadPrepared
 from raypipe.train import train_model
+from raypipe.train._loops import available_bytes
+from raypipe.train._state import TrainingState
 from raypipe.tune._marks import Marks, Report, worst
 from raypipe.tune._settings import Metric, Mode
 from raypipe.tune._work import TrialSpec
@@ -75,7 +78,7 @@ class Kept:
         self._stack.close()
         load = spec.load
         if isinstance(load, LoadPrepared):
-            data = self._stack.enter_context(load.within(spec.trainer.memory or _memory_bytes())).data
+            data = self._stack.enter_context(load.within(spec.trainer.memory or available_bytes() // 2)).data
         else:
             data = load()
         self._key, self._data = spec.data_key, data
@@ -91,6 +94,7 @@ class Attempt:
         self._ready: SimpleQueue[Result] = SimpleQueue()
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._points: list[dict[str, float]] = []
+        self._started_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -111,8 +115,10 @@ class Attempt:
             self._thread.join()
 
     def _run(self) -> None:
-        spec, started_s = self._work.spec, time.monotonic()
+        spec = self._work.spec
         try:
+            for point in _earlier(spec):
+                self._follow(point)
             trained = train_model(
                 spec.model,
                 trainer=spec.trainer,
@@ -124,49 +130,47 @@ class Attempt:
             found = Marks((), metric=self._work.metric, max_steps=self._work.max_steps)
             for point in trained.curve:
                 found.add(point)
-            self._end(curve=trained.curve, value=found.value, seconds=time.monotonic() - started_s, error=None)
+            self._end(curve=trained.curve, value=found.value, error=None)
         except _Stopped:
             return
         except RaypipeError as error:
-            self._end(curve=None, value=None, seconds=time.monotonic() - started_s, error=str(error))
+            self._end(curve=None, value=None, error=str(error))
         except BaseException as error:  # noqa: BLE001  # whatever ends this thread ends the trial, or it would wait forever
             text = "".join(traceback.format_exception(error)).strip()
-            self._end(curve=None, value=None, seconds=time.monotonic() - started_s, error=text)
+            self._end(curve=None, value=None, error=text)
 
     def _advance(self, step: int, metrics: dict[str, float]) -> None:
         if self._stop.is_set():
             raise _Stopped
+        self._follow({"step": step, **metrics})
+
+    def _follow(self, point: dict[str, float]) -> None:
         with self._lock:
-            self._points.append({"step": step, **metrics})
-            for report in self._marks.add(self._points[-1]):
+            self._points.append(point)
+            for report in self._marks.add(point):
                 self._ready.put(self._report(report))
 
     def _report(self, report: Report) -> Result:
         points, self._points = self._points, []
-        return {"percent": report.percent, "value": report.value, "points": json.dumps(points)}
+        return {
+            "percent": report.percent,
+            "value": report.value,
+            "points": json.dumps(points),
+            "seconds": time.monotonic() - self._started_s,
+        }
 
-    def _end(self, *, curve: list[dict[str, float]] | None, value: float | None, seconds: float, error: str | None) -> None:
+    def _end(self, *, curve: list[dict[str, float]] | None, value: float | None, error: str | None) -> None:
         """The last report. A scheduler takes no notice of a trial without a value."""
         if error is None and value is None:
             reported = ", ".join(name for name in (curve[-1] if curve else {}) if name != "step") or "nothing"
             error = f"the model reports no {self._work.metric} (it reports {reported})"
         with self._lock:
-            points, self._points = self._points if curve is None else curve, []
-            self._ready.put(
-                {
-                    "percent": 0 if error else 100,
-                    "value": worst(self._work.mode) if value is None else value,
-                    "points": json.dumps(points),
-                    "seconds": seconds,
-                    "ended": True,
-                    "error": error or "",
-                    "done": True,
-                }
-            )
+            self._points = self._points if curve is None else curve
+            last = Report(percent=0 if error else 100, value=worst(self._work.mode) if value is None else value)
+            self._ready.put({**self._report(last), "ended": True, "error": error or "", "done": True})
 
 
-def _memory_bytes() -> int:
-    """Half of what is available, as in any training."""
-    import psutil
-
-    return int(psutil.virtual_memory().available // 2)
+def _earlier(spec: TrialSpec) -> list[dict[str, float]]:
+    """The curve up to the checkpoint from which the training goes on; a scheduler has to see it, too."""
+    saved = TrainingState(uri=join(spec.uri, spec.fingerprint)).restore()
+    return [] if saved is None else saved.curve

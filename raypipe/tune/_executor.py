@@ -22,6 +22,7 @@ from raypipe.tune._trainable import TrialActor
 # Tune's own notes of a search, in files and on the screen, are for nothing here, as is its handler of Ctrl-C, which would
 # let a search end as if it were done. Trials stay in the folder of the job.
 _ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",

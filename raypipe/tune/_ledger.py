@@ -160,7 +160,7 @@ class Ledger:
             value=marks.value,
             best_step=marks.best_step,
             steps=int(curve[-1]["step"]) if curve else 0,
-            seconds=result.get("seconds", trial.seconds),
+            seconds=result["seconds"],
         )
 
     def _end(self, trial: Trial) -> None:

@@ -48,7 +48,7 @@ class Trial:
         best_step: The step with the lowest validation loss.
         steps: Steps done.
         max_steps: Most steps that the model takes; 0 where it does not say.
-        seconds: Wall-clock of the training, over all its runs.
+        seconds: Wall-clock of its training, the last run of it.
         error: Why it failed.
         curve: One point a step, as the model reported.
         fingerprint: Of the training, below ``runs`` of the storage root.

@@ -6,13 +6,14 @@ URI/trials/00003.json     one trial; "interrupted" from its proposal to its end
 ```
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from raypipe.core.errors import ConfigError
 from raypipe.core.naming import listed
-from raypipe.core.storage import exists, join, list_files, read_json, write_json
+from raypipe.core.storage import exists, join, list_files, read_json, write_bytes, write_json
 from raypipe.tune._records import Trial
 from raypipe.tune._settings import Tuning
 from raypipe.tune._space import Space
@@ -59,7 +60,8 @@ class Store:
 
     def write(self, trial: Trial) -> None:
         """Record `trial`."""
-        write_json(join(self.uri, "trials", f"{trial.number:05d}.json"), asdict(trial))
+        data = json.dumps(asdict(trial), ensure_ascii=False).encode()
+        write_bytes(join(self.uri, "trials", f"{trial.number:05d}.json"), data)
 
 
 def _identity(space: Space, tuning: Tuning, fingerprint: Mapping[str, str]) -> dict[str, Any]:

@@ -69,8 +69,17 @@ def train_with_lightning(context: TrainContext) -> nn.Module:
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.AdamW(self.parameters(), lr=settings["learning_rate"])
 
-        def train_dataloader(self) -> Any:
-            return batches(data.train, settings["batch_size"], loop, epoch=self.current_epoch)
+        def train_dataloader(self) -> "Epochs":
+            return epochs
+
+    class Epochs:
+        """Counts what Lightning really goes through: it also asks for iterators that it does not use."""
+
+        next = 0
+
+        def __iter__(self) -> Iterator[Batch]:
+            epoch, self.next = self.next, self.next + 1
+            yield from batches(data.train, settings["batch_size"], loop, epoch=epoch)
 
     class Keep(lightning.Callback):
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -80,9 +89,10 @@ def train_with_lightning(context: TrainContext) -> nn.Module:
             loop.save(step, {"last.ckpt": path.read_bytes()})
 
     torch.manual_seed(loop.seed)
-    module, start = Module(), None
+    module, epochs, start = Module(), Epochs(), None
     saved = loop.restore()
     if saved is not None:
+        epochs.next = saved.step
         unpack(saved.state, loop.scratch / "start")
         start = loop.scratch / "start" / "last.ckpt"
     trainer = lightning.Trainer(
@@ -93,7 +103,6 @@ def train_with_lightning(context: TrainContext) -> nn.Module:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        reload_dataloaders_every_n_epochs=1,
         default_root_dir=loop.scratch,
         callbacks=[Keep()],
     )
@@ -108,10 +117,10 @@ def train_with_transformers(context: TrainContext) -> nn.Module:
     data, loop, settings = context.data, context.loop, context.settings
 
     class Keep(transformers.TrainerCallback):
-        def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
             loop.report(round(state.epoch), {"validation_loss": validation_loss(net.tokens, context)})
 
-        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
             loop.save(round(state.epoch), pack(Path(args.output_dir) / f"checkpoint-{state.global_step}"))
 
     torch.manual_seed(loop.seed)

@@ -1,0 +1,159 @@
+"""What a search tries: settings composed as a training's are, on data that is prepared once a variant."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from raypipe.core.compose import Composition
+from raypipe.core.config import build
+from raypipe.core.console import live
+from raypipe.core.digest import digest_json
+from raypipe.pipeline import _session
+from raypipe.pipeline._audit import audit
+from raypipe.pipeline._experiment import Candidate, Experiment
+from raypipe.pipeline._session import Session
+from raypipe.pipeline._train import training_fingerprint
+from raypipe.pipeline._tune_runs import Following, SearchRuns, show_search, write_page
+from raypipe.prepare import LoadPrepared, Prepared, prepared_digest
+from raypipe.tables import TableRef
+from raypipe.tune import Search, Space, Trial, TrialSpec, Tuning, run_search
+
+_SHORT, _FINGERPRINT = 12, 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What is searched, checked before any cluster is started.
+
+    Attributes:
+        tuning: How.
+        space: What is varied.
+        composition: Makes the settings of a trial as ``jobs/train.py`` makes its own.
+    """
+
+    tuning: Tuning
+    space: Space
+    composition: Composition
+
+    def experiment(self, lines: Sequence[str]) -> Experiment:
+        """What ``jobs/train.py`` would build with these overrides beside those of the job."""
+        plain = self.composition.compose(lines)
+        return build(plain, Experiment, allowed=(plain.get("core") or {}).get("allowed_targets") or [])
+
+    def check(self, lines: Sequence[str]) -> None:
+        """Refuse what can be refused before a cluster is started."""
+        run = self.experiment(lines)
+        run.plan()
+        run.trainer.check(run.model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One combination of the axes that decide the data: its session, its tables, and the prepared data."""
+
+    session: Session
+    tables: Mapping[str, TableRef]
+    prepared: Prepared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """A search that is done, its page, and the overrides of its best trial."""
+
+    search: Search
+    report: str
+    best: Trial
+
+
+def search(session: Session, sweep: Sweep, variants: Sequence[Variant]) -> Searched:
+    """Run, or go on with, the search; every trial that ends gets a run in MLflow, and the whole a page.
+
+    Raises:
+        ConfigError: when the name is taken, or the search changed.
+        SearchError: when no trial finished.
+    """
+    run, tuning, trials = session.run, sweep.tuning, Trials(sweep, variants)
+    name = tuning.name or run.name
+    uri = run.storage.uri("searches", name)
+    with ExitStack() as stack:
+        for variant in variants:
+            stack.enter_context(variant.prepared.in_use())
+        runs = stack.enter_context(SearchRuns(session, name=name, metric=tuning.metric, uri=uri))
+        with live(f"search {name}", tuning.num_trials) as line:
+            following = Following(line, tuning.mode, lambda trial: runs.add(trial, trials.spec(trial.overrides)))
+            parts = _fingerprint(run, variants)
+            found = run_search(sweep.space, tuning, compose=trials.spec, uri=uri, fingerprint=parts, on_trial=following)
+        show_search(found)
+        best = found.best
+        assert best is not None  # run_search raises where there is none
+        command = sweep.composition.command(best.overrides)
+        report = run.storage.uri("reports", run.name, f"search-{name}.html")
+        page = write_page(report, found, command=command, about=_about(run, tuning, variants))
+        runs.finish(found, page=page, command=command)
+    return Searched(search=found, report=report, best=best)
+
+
+class Trials:
+    """What trials train, composed in the driver."""
+
+    def __init__(self, sweep: Sweep, variants: Sequence[Variant]) -> None:
+        self._sweep, self._variants = sweep, {variant.prepared.digest: variant for variant in variants}
+        self._tables = {name: ref for variant in variants for name, ref in variant.tables.items()}
+        self._specs: dict[tuple[str, ...], TrialSpec] = {}
+
+    def variant(self, lines: Sequence[str]) -> Variant:
+        """The prepared data that a trial with these overrides learns from."""
+        return self._of(self._sweep.experiment(lines))
+
+    def spec(self, lines: Sequence[str]) -> TrialSpec:
+        """What a trial with these overrides trains."""
+        key = tuple(lines)
+        if key not in self._specs:
+            self._specs[key] = self._compose(key)
+        return self._specs[key]
+
+    def _of(self, run: Experiment) -> Variant:
+        if len(self._variants) == 1:
+            return next(iter(self._variants.values()))
+        return self._variants[prepared_digest(run.plan(), self._tables)]
+
+    def _compose(self, lines: Sequence[str]) -> TrialSpec:
+        run = self._sweep.experiment(lines)
+        variant = self._of(run)
+        prepared = variant.prepared
+        parts = training_fingerprint(Candidate(model=run.model, trainer=run.trainer), prepared)
+        return TrialSpec(
+            model=run.model,
+            trainer=run.trainer,
+            load=LoadPrepared(prepared.uri, prepared.features.modules),
+            data_key=prepared.digest,
+            fingerprint=digest_json(parts)[:_FINGERPRINT],
+            uri=variant.session.run.storage.uri("runs"),
+        )
+
+
+def prepare_variant(session: Session, sweep: Sweep, lines: Sequence[str]) -> Variant:
+    """Prepare and audit one variant; what it shares with others is found by its digest."""
+    run = rooted(sweep.experiment(lines), session)
+    mine = replace(session, run=run, plan=run.plan())
+    tables = _session.open_tables(mine)
+    prepared = _session.prepare_data(mine, tables)
+    audit(mine, tables, prepared)
+    return Variant(session=mine, tables=tables, prepared=prepared)
+
+
+def rooted(run: Experiment, session: Session) -> Experiment:
+    """`run` with the storage of the session, whose root is absolute."""
+    return replace(run, storage=session.run.storage)
+
+
+def _fingerprint(run: Experiment, variants: Sequence[Variant]) -> dict[str, str]:
+    """What a search is a function of beside its space."""
+    parts = training_fingerprint(Candidate(model=run.model, trainer=run.trainer), variants[0].prepared)
+    found = {name: digest_json(value)[:_SHORT] for name, value in parts.items() if name != "inputs"}
+    return {**found, "data": digest_json(sorted(variant.prepared.digest for variant in variants))[:_SHORT]}
+
+
+def _about(run: Experiment, tuning: Tuning, variants: Sequence[Variant]) -> dict[str, str]:
+    data = ", ".join(variant.prepared.digest[:_SHORT] for variant in variants)
+    return {"Experiment": run.name, "Searcher": tuning.searcher.kind, "Scheduler": tuning.scheduler.kind, "Prepared data": data}

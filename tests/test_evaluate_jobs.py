@@ -1,0 +1,137 @@
+"""Calibration, costs and behaviours through the jobs: one training for several bundles, and a gate that asks for behaviour."""
+
+import contextlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from raypipe import cli
+from raypipe.bundle import load_bundle
+
+EXPERIMENT = """\
+# @package _global_
+name: birds
+data:
+  tables:
+    birds:
+      source: {{_target_: raypipe.sources.Csv, uri: {folder}/*.csv}}
+      contract:
+        key: [id]
+        columns: {{id: int64, wing: float64, mass: float64, island: string, male: bool}}
+task: {{kind: binary, events: birds, name: male, label: male}}
+split: {{_target_: raypipe.split.HashSplit, train: 0.5, validation: 0.1, calibration: 0.2, test: 0.2}}
+features:
+  measures: {{kind: number, columns: [wing, mass]}}
+  island: {{kind: category}}
+model: {{num_rounds: 15}}
+trainer: {{num_workers: 0}}
+evaluator:
+  costs: {{false_positive: 1, false_negative: 5}}
+  calibration: {{kind: platt}}
+  num_resamples: 20
+  behaviours:
+    long_wings_are_male: {{kind: direction, column: wing, change: 40, score: not_lower, tolerance: 0.05}}
+"""
+BAD = "evaluator.behaviours.wings={kind: invariance, column: wing, values: [150, 250], tolerance: 0.1, required: true}"
+
+
+@dataclass(frozen=True)
+class Birds:
+    """A small experiment of one's own conf folder, with its state under one root."""
+
+    folder: Path
+
+    def run(self, job: str, *overrides: str) -> tuple[int, Mapping[str, Any]]:
+        """Exit code and last line of a job in this process."""
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            code = cli.main(
+                [job, f"--config-dir={self.folder}", "experiment=birds", f"storage.root={self.folder}/root", *overrides]
+            )
+        return code, json.loads(out.getvalue().splitlines()[-1])
+
+    def bundle(self, done: Mapping[str, Any]) -> Path:
+        return self.folder / "root" / "models" / "birds" / done["model"]["digest"]
+
+
+@pytest.fixture(scope="module")
+def birds(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Birds:
+    folder = tmp_path_factory.mktemp("birds")
+    (folder / "experiment").mkdir()
+    (folder / "experiment" / "birds.yaml").write_text(EXPERIMENT.format(folder=folder))
+    rng = np.random.default_rng(0)
+    wing = rng.normal(200, 10, 600).round(3)
+    columns = {
+        "id": range(600),
+        "wing": wing,
+        "mass": rng.normal(4e3, 300, 600).round(3),
+        "island": rng.choice(["A", "B"], 600),
+    }
+    pl.DataFrame(columns).with_columns(male=pl.Series(wing + rng.normal(0, 8, 600) > 200)).write_csv(folder / "1.csv")
+    found = Birds(folder)
+    assert found.run("ingest")[0] == 0
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(birds: Birds) -> Mapping[str, Any]:
+    code, done = birds.run("train")
+    assert code == 0, done
+    return done
+
+
+def test_another_calibration_makes_another_bundle_of_the_same_weights(birds: Birds, trained: Mapping[str, Any]) -> None:
+    runs = birds.folder / "root" / "runs"
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()}
+    code, other = birds.run("train", "evaluator.calibration.kind=temperature")
+    assert code == 0, other
+    assert len([*runs.iterdir()]) == 1, "one training"
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "nothing of it was written again"
+    (reason,) = [step["reason"] for step in other["steps"] if step["name"] == "train-xgboost"]
+    assert "evaluator.calibration" in reason
+    one, two = birds.bundle(trained), birds.bundle(other)
+    assert one != two
+    assert (one / "model").is_dir()
+    for path in (one / "model").iterdir():
+        assert path.read_bytes() == (two / "model" / path.name).read_bytes()
+    bundles = [load_bundle(folder) for folder in (one, two)]
+    assert [bundle.calibrator.kind for bundle in bundles if bundle.calibrator] == ["platt", "temperature"]
+    assert bundles[0].meta["threshold"] == {"split": "calibration", "by": "mean_cost"}
+    assert bundles[0].threshold != bundles[1].threshold
+
+
+def test_a_required_behaviour_that_fails_holds_the_model_and_the_card_says_so(birds: Birds, trained: Mapping[str, Any]) -> None:
+    code, held = birds.run("evaluate", f"evaluate.model={trained['model']['version']}", BAD, "card.owner=birds@example.org")
+    assert code == 3
+    assert "behaviour wings failed" in held["gate"]["reason"]
+    assert "mean_cost" in held["metrics"]["test"]
+    report = Path(held["report"])
+    card = report.with_name(f"{report.stem}-card.md").read_text()
+    assert "birds@example.org" in card
+    assert "calibrated (platt)" in card
+    assert "long\\_wings\\_are\\_male" in card
+    assert report.with_name(f"{report.stem}-card.html").read_text().startswith("<!doctype html>")
+    assert "How it behaves" in report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("~split.calibration", "evaluator.calibration needs rows that nothing else saw"),
+        ("evaluator.behaviours.long_wings_are_male.column=wings", "did you mean wing"),
+        ("gate.metric=mean_cost", "gate.metric=mean_cost needs evaluator.costs"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_any_work(birds: Birds, change: str, words: str) -> None:
+    more = ["evaluator.costs=null"] if "mean_cost" in change else []
+    fill = ["split.train=0.7"] if change.startswith("~") else []
+    code, said = birds.run("train", change, *more, *fill)
+    assert code == 2
+    assert words in said["error"]["message"] if isinstance(said.get("error"), dict) else words in json.dumps(said)
