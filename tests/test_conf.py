@@ -18,6 +18,8 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name in ("model", "trainer", "storage")
 )
+OF_THE_USER = {"model=torch_module": "module=own_models:Net", "model=train_loop": "function=own_models:train"}
+"""What these options leave to the user."""
 
 
 def experiment(job: str, *overrides: str) -> Experiment:
@@ -35,7 +37,9 @@ def test_every_experiment_builds_and_plans_for_every_job(job: str, name: str) ->
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_group_option_builds(option: str) -> None:
-    run = experiment("train", "experiment=penguins", option, "storage.root=s3://bucket/path")
+    own = OF_THE_USER.get(option, "")
+    lines = ["experiment=penguins", option, *([f"model.{own}"] if own else []), "storage.root=s3://bucket/path"]
+    run = build(to_plain(compose("train", lines)), Experiment, allowed=("own_models",))
     assert run.storage.uri("tables") == "s3://bucket/path/tables"
 
 

@@ -16,7 +16,7 @@ HOMES = {
     "mlflow": {"registry"},
     "openlineage": {"registry"},
     "hydra": {"core/compose.py", "core/sweep.py"},
-    "pickle": set(),
+    "pickle": {"train/_worker.py"},  # what Ray pickles anyway, unpacked by us so that a missing module is named
 }
 
 
@@ -39,12 +39,14 @@ def test_a_library_lives_only_in_its_home(library: str) -> None:
         assert not found, f"{where} imports {found[0]}"
 
 
-def test_nothing_unpickles_in_the_serving_path() -> None:
+def test_nothing_unpickles_in_the_serving_path_but_the_one_module_behind_two_switches() -> None:
+    switched = PACKAGE / "models" / "_external_pickle.py"
     for package in ("bundle", "features", "models", "contract", "expressions", "serve"):
         for path in (PACKAGE / package).rglob("*.py"):
             text = path.read_text()
             assert "pickle.load" not in text, path
             assert "torch.load(" not in text, path
+            assert "joblib.load(" not in text or path == switched, path
 
 
 def test_files_stay_readable() -> None:
