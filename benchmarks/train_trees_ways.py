@@ -94,7 +94,7 @@ def raypipe(library: str, folder: Path) -> float:
 def bare(library: str, folder: Path) -> float:
     """The library on a matrix that pyarrow read."""
     train, validation = (_matrix(folder, part) for part in (slice(0, NUM_FILES), slice(NUM_FILES, None)))
-    return _XGBOOST_BARE(train, validation) if library == "xgboost" else _lightgbm_bare(train, validation)
+    return _xgboost(train, validation) if library == "xgboost" else _lightgbm(train, validation)
 
 
 def _matrix(folder: Path, part: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -106,3 +106,123 @@ def _matrix(folder: Path, part: slice) -> tuple[NDArray[np.float32], NDArray[np.
     for i, name in enumerate([*NUMBERS, *CATEGORIES]):
         x_ND[:, i] = table[name].to_numpy()
     return x_ND, table["y"].to_numpy()
+
+
+def _xgboost(train: "_Split", validation: "_Split") -> float:
+    import xgboost as xgb
+
+    types = ["q"] * NUM_NUMBERS + ["c"] * len(CATEGORIES)
+    rows = xgb.QuantileDMatrix(train[0], label=train[1], feature_types=types)
+    held_out = xgb.QuantileDMatrix(validation[0], label=validation[1], feature_types=types, ref=rows)
+    params = {**XGBOOST, "eval_metric": ["auc", "logloss"], "nthread": os.cpu_count()}
+    told: dict[str, dict[str, list[float]]] = {}
+    booster = xgb.train(params, rows, ROUNDS, evals=[(held_out, "validation")], evals_result=told, verbose_eval=False)
+    booster.save_model(Path(tempfile.mkdtemp(dir=bench_folder()), "model.ubj"))
+    return told["validation"]["logloss"][-1]
+
+
+def _lightgbm(train: "_Split", validation: "_Split") -> float:
+    import lightgbm as lgb
+
+    native = list(range(NUM_NUMBERS, NUM_NUMBERS + len(CATEGORIES)))
+    rows = lgb.Dataset(train[0], label=train[1], categorical_feature=native)
+    held_out = lgb.Dataset(validation[0], label=validation[1], reference=rows)
+    params = {**LIGHTGBM, "metric": ["binary_logloss", "auc"], "num_threads": os.cpu_count()}
+    told: dict[str, dict[str, list[float]]] = {}
+    booster = lgb.train(params, rows, ROUNDS, valid_sets=[held_out], callbacks=[lgb.record_evaluation(told)])
+    booster.save_model(Path(tempfile.mkdtemp(dir=bench_folder()), "model.txt"))
+    return told["valid_0"]["binary_logloss"][-1]
+
+
+def ray(library: str, folder: Path) -> float:
+    """Ray's own trainer with one worker and its documented pattern: a materialized shard as a pandas frame."""
+    import ray.data
+    from ray.train import RunConfig, ScalingConfig
+
+    parts = sorted(str(path) for path in folder.glob("*.parquet"))
+    datasets = {"train": ray.data.read_parquet(parts[:NUM_FILES]), "validation": ray.data.read_parquet(parts[NUM_FILES:])}
+    if library == "xgboost":
+        from ray.train.xgboost import XGBoostTrainer as Chosen
+
+        loop = _ray_xgboost
+    else:
+        from ray.train.lightgbm import LightGBMTrainer as Chosen
+
+        loop = _ray_lightgbm
+    cpus = max(1, (os.cpu_count() or 2) - 1)  # reading needs one
+    with tempfile.TemporaryDirectory(dir=bench_folder()) as uri:
+        trainer = Chosen(
+            loop,
+            datasets=datasets,
+            scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": cpus}),
+            run_config=RunConfig(name="bench", storage_path=uri),
+        )
+        return float(trainer.fit().metrics["loss"])
+
+
+def _frames() -> list[Any]:
+    import ray.train
+
+    return [ray.train.get_dataset_shard(name).materialize().to_pandas() for name in ("train", "validation")]
+
+
+def _ray_xgboost() -> None:
+    import xgboost as xgb
+    from ray.train.xgboost import RayTrainReportCallback
+
+    types = ["q"] * NUM_NUMBERS + ["c"] * len(CATEGORIES)
+    train, validation = (xgb.DMatrix(frame.drop(columns="y"), frame["y"], feature_types=types) for frame in _frames())
+    params = {**XGBOOST, "eval_metric": ["auc", "logloss"], "nthread": os.cpu_count()}
+    callback = RayTrainReportCallback(metrics={"loss": "validation-logloss"}, checkpoint_at_end=True)
+    xgb.train(params, train, ROUNDS, evals=[(validation, "validation")], callbacks=[callback], verbose_eval=False)
+
+
+def _ray_lightgbm() -> None:
+    import lightgbm as lgb
+    from ray.train.lightgbm import RayTrainReportCallback, get_network_params
+
+    train, validation = _frames()
+    rows = lgb.Dataset(train.drop(columns="y"), train["y"], categorical_feature=CATEGORIES)
+    held_out = lgb.Dataset(validation.drop(columns="y"), validation["y"], reference=rows)
+    params = {**LIGHTGBM, "metric": ["auc", "binary_logloss"], "num_threads": os.cpu_count(), **get_network_params()}
+    callback = RayTrainReportCallback(metrics={"loss": "validation-binary_logloss"}, checkpoint_at_end=True)
+    lgb.train(params, rows, ROUNDS, valid_sets=[held_out], valid_names=["validation"], callbacks=[callback])
+
+
+_Split = tuple[NDArray[np.float32], NDArray[np.float32]]
+WAYS: dict[str, Callable[[str, Path], float]] = {"raypipe": raypipe, "bare": bare, "ray": ray}
+
+
+def _import(library: str, way: str) -> None:
+    """What every way has in memory before it reads anything."""
+    __import__(library)
+    for name in {"raypipe": ("raypipe.train",), "bare": ("pyarrow.parquet",), "ray": ("ray.data", "ray.train", "pandas")}[way]:
+        __import__(name)
+
+
+def main() -> None:
+    """Run one way."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--library", choices=["xgboost", "lightgbm"], required=True)
+    parser.add_argument("--way", choices=WAYS, required=True)
+    parser.add_argument("--rows", type=int, required=True)
+    asked = parser.parse_args()
+    folder, marker = made(asked.rows), os.environ.get(MARKER, "")
+    _import(asked.library, asked.way)
+    if asked.way == "ray":
+        from raypipe.core.cluster import Cluster
+
+        Cluster(object_store_gib=max(0.5, asked.rows * 39 * 4 * 3 / GIB)).start()
+    memory = PeakMemory(marker)
+    idle = memory.now_bytes()
+    with memory:
+        started_s, started_cpu_s = time.perf_counter(), time.process_time()
+        loss = WAYS[asked.way](asked.library, folder)
+        seconds, cpu_seconds = time.perf_counter() - started_s, time.process_time() - started_cpu_s
+    above = (memory.total_bytes - idle) / GIB
+    found = {"seconds": seconds, "cpu_seconds": cpu_seconds, "above_idle_gib": above, "idle_gib": idle / GIB, "loss": loss}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

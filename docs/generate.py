@@ -290,9 +290,17 @@ def schema_of(cls: type[Any]) -> dict[str, Any]:
     return {"$schema": GenerateJsonSchema.schema_dialect, **TypeAdapter(cls).json_schema(schema_generator=Schemas)}
 
 
+_INSIDE: list[type[Any]] = []
+"""Parts whose schema is being made: some hold parts of their own kind."""
+
+
 def part_schema(target: str, cls: type[Any]) -> dict[str, Any]:
-    """The schema of a part as an object with ``_target_``."""
+    """The schema of a part as an object with ``_target_``; of one inside itself, only that."""
+    if cls in _INSIDE:
+        return {"type": "object", "properties": {"_target_": {"const": target}}, "required": ["_target_"]}
+    _INSIDE.append(cls)
     found = TypeAdapter(cls).json_schema(schema_generator=Schemas)
+    _INSIDE.pop()
     inner = inlined(found, found.pop("$defs", {}))
     properties = {"_target_": {"const": target}, **inner["properties"]}
     return {**inner, "properties": properties, "required": ["_target_", *inner.get("required", [])]}

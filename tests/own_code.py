@@ -62,3 +62,22 @@ def has_a_bug(context: TrainContext) -> nn.Module:
 
 def share_of(rows: TrainingData, *, rank: int, world_size: int) -> LabelledTensors:
     return TrainContext(data=rows, loop=MemoryLoop(rank=rank, world_size=world_size)).share
+
+
+def full_batch(context: TrainContext) -> nn.Module:
+    """Ten steps of gradient descent over all rows, each worker over its share of them."""
+    data, loop, share = context.data, context.loop, context.share
+    torch.manual_seed(loop.seed)
+    net = Twice(data.specs, data.target.num_outputs)
+    wrapped, optimizer = loop.wrap(net), torch.optim.SGD(net.parameters(), lr=0.2)
+    numbers_NF, categories_NC = (torch.from_numpy(np.array(share.inputs[name])) for name in ("numbers_NF", "categories_NC"))
+    y_N = torch.from_numpy(np.array(share.y_N))
+    for step in range(1, 11):
+        optimizer.zero_grad()
+        logits_N = wrapped(numbers_NF, categories_NC)[:, 0]
+        loss = nn.functional.binary_cross_entropy_with_logits(logits_N, y_N, reduction="sum")
+        (loss * loop.world_size / len(data.train)).backward()
+        optimizer.step()
+        total = loop.total(np.array([float(loss)]))[0]
+        loop.report(step, {"train_loss": total / len(data.train), "validation_loss": total / len(data.train)})
+    return net

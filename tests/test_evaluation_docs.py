@@ -1,14 +1,16 @@
 """docs/evaluation.md: every YAML block builds into the experiment that it would change."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from raypipe.core.compose import packaged
+from raypipe.core.compose import compose, packaged, to_plain
 from raypipe.core.config import build
 from raypipe.evaluate import Card, Evaluator, Gate, Isotonic
+from raypipe.pipeline import Experiment
 from raypipe.split import ALL_SPLITS, HashSplit, splits_of
 
 PAGE = (packaged("conf").parent / "docs" / "evaluation.md").read_text(encoding="utf-8")
@@ -18,7 +20,15 @@ PARTS: dict[str, type[Any]] = {"evaluator": Evaluator, "gate": Gate, "card": Car
 
 def test_every_block_says_what_it_is() -> None:
     assert [kind for kind, _ in BLOCKS] == ["experiment"] * 5
-    assert PAGE.count("```yaml") == len(BLOCKS)
+    assert PAGE.count("```yaml") == len(BLOCKS) + 1, "the overlay at the end is built below"
+
+
+def test_the_example_at_the_end_is_an_experiment(tmp_path: Path) -> None:
+    (overlay,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "late_flights.yaml").write_text(overlay)
+    run = build(to_plain(compose("train", ["experiment=late_flights"], conf_dir=str(tmp_path))), Experiment)
+    assert splits_of(run.plan().split) == ALL_SPLITS
 
 
 @pytest.mark.parametrize(("name", "settings"), [part for _, block in BLOCKS for part in block.items()])

@@ -33,7 +33,7 @@ def sklearn_answers(rows: TrainingData, model: Linear, weight=None):
         C=1 / (num_rows * penalty),
         l1_ratio=model.l1 / penalty,
         solver="saga" if model.l1 else "lbfgs",
-        tol=1e-8,
+        tol=1e-6,
         max_iter=100_000,
         class_weight=weight,
     )
@@ -188,6 +188,16 @@ def test_weights_that_do_not_fit_the_columns_are_refused(tmp_path):
     fitted = LINEAR.train(data(), MemoryLoop())
     replace(fitted, weights_PO=fitted.weights_PO[:-1]).save(tmp_path)
     with pytest.raises(BundleError, match=r"model.safetensors: holds .* the columns need .*41, 1"):
+        load_model("linear", tmp_path)
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "missing"), (b"damaged", "cannot be read")])
+def test_damaged_weights_are_refused_by_file(content, words, tmp_path):
+    LINEAR.train(data(), MemoryLoop()).save(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    if content is not None:
+        (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(BundleError, match=rf"model.safetensors: .*{words}"):
         load_model("linear", tmp_path)
 
 

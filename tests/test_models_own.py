@@ -36,6 +36,7 @@ from raypipe.models import (
     Xgboost,
     load_model,
 )
+from raypipe.train import Trainer, train_model
 
 EXAMPLE = ROOT / "docs" / "examples" / "own_model"
 ALLOWED = ("own_nets.", "own_loops.", "own_code.")
@@ -334,7 +335,7 @@ def in_memory(kind: str, folder: Path, rows: TrainingData) -> FittedModel:
     return model.train(rows, MemoryLoop())
 
 
-@pytest.mark.parametrize("kind", ["torch_module", "train_loop", "external", "ensemble"])
+@pytest.mark.parametrize("kind", ["torch_module", pytest.param("train_loop", marks=pytest.mark.long), "external", "ensemble"])
 def test_a_bundle_holds_it_and_answers_as_it_did_in_memory(kind: str, tmp_path: Path) -> None:
     whole, table = bundle_parts.trained("binary"), bundle_parts.raw_rows(seed=0)
     y_N = (np.asarray(table["distance"].to_pylist()) > 1200).astype(np.float32)
@@ -348,3 +349,16 @@ def test_a_bundle_holds_it_and_answers_as_it_did_in_memory(kind: str, tmp_path: 
     needed = {need.module for need in read_manifest(tmp_path / "bundle").requires}
     assert {"external": {"skops"}, "ensemble": set()}.get(kind, {"torch", "safetensors"}) <= needed
     assert read_manifest(tmp_path / "bundle").code == ()
+
+
+@pytest.mark.long
+def test_a_loop_on_two_workers_learns_what_it_learns_in_the_driver(tmp_path: Path, ray_cluster: None) -> None:
+    model, found = own_loop("own_code:full_batch"), {}
+    for name, num_workers in (("driver", 0), ("workers", 2)):
+        trainer = Trainer(num_workers=num_workers, num_threads=1)
+        found[name] = train_model(model, trainer=trainer, load=data, uri=str(tmp_path), fingerprint=name)
+    inputs = data().validation.inputs
+    answers = {name: trained.model.predict(inputs) for name, trained in found.items()}
+    np.testing.assert_allclose(answers["workers"], answers["driver"], rtol=1e-4, atol=1e-4)
+    for one, other in zip(found["workers"].curve, found["driver"].curve, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)

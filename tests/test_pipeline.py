@@ -10,7 +10,9 @@ from processes import Finished, free_port, run_job
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 FEWER = ("evaluator.num_resamples=50", "gate.num_resamples=50", "candidates.mlp.model.max_epochs=3")
-TWO_MODELS = ("experiment=penguins", *FEWER)
+SEARCH = ("tune.space={model.num_rounds: 'choice(1,2)'}", "tune.searcher.kind=grid")
+"""Models that are too small to be chosen."""
+TWO_MODELS = ("experiment=penguins", *FEWER, *SEARCH)
 ONE_MODEL = ("experiment=penguins", "~candidates.mlp", *FEWER[:2])
 
 
@@ -44,7 +46,8 @@ def test_one_command_leads_from_a_file_to_an_answered_request(first: Finished, r
     engines = {step["name"]: step["engine"] for step in result["steps"]}
     assert engines["train-mlp"] == "Ray Train, 1 worker(s)"
     assert engines["train-xgboost"] == "driver"
-    assert set(result["candidates"]) == {"xgboost", "mlp"}
+    assert engines["tune"] == "Ray Tune"
+    assert set(result["candidates"]) == {"xgboost", "mlp", "tuned"}
     assert result["model"]["candidate"] == "xgboost"
     assert Path(result["report"]).read_text().startswith("<!")
     predictions = pl.read_delta(result["predictions"]["uri"])

@@ -150,6 +150,13 @@ def test_an_encoder_that_gives_another_shape_or_cannot_be_found_is_refused() -> 
         fitted(function="os:system")
 
 
+@pytest.mark.parametrize("spec", [{"kind": "number"}, {"kind": "category"}, {"kind": "vector", "size": 3}])
+def test_other_features_refuse_a_column_of_bytes(spec: Mapping[str, Any]) -> None:
+    features = build({"derive": {}, "features": {"image": spec}}, FeatureSet)
+    with pytest.raises(FeatureError, match=f"kind {spec['kind']} takes .*, and column image is binary"):
+        features.check(pa.schema([("image", pa.binary())]))
+
+
 def test_damaged_bytes_are_among_what_every_bundle_with_bytes_is_tried_with() -> None:
     rows = contract().check(pa.table({"id": [1], "image": [PNG]})).good
     tried = [record["image"] for record in hostile_rows(contract(), rows, seed=0, num=200) if "image" in record]

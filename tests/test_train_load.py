@@ -119,7 +119,7 @@ def test_rows_above_the_bound_are_mapped_from_the_local_disk_and_train_the_same_
             np.testing.assert_array_equal(found.y_N, expected.y_N)
             for name, tensor in expected.inputs.items():
                 np.testing.assert_array_equal(found.inputs[name], tensor)
-    assert [path.name for path in scratch.iterdir() if path.is_dir()] == []
+    assert list(scratch.iterdir()) == []
 
     models = []
     for memory in (None, 1):
@@ -141,7 +141,7 @@ def test_a_local_folder_is_made_once_shared_and_gone_after_the_last_who_holds_it
     with held("x", made.append) as one, held("x", made.append) as two:
         assert one == two
         assert one.is_dir()
-    assert not one.exists()
+    assert list(scratch.iterdir()) == []
     assert len(made) == 1
 
 
@@ -152,6 +152,7 @@ def test_a_folder_that_could_not_be_filled_is_not_there(scratch):
 
     with pytest.raises(OSError, match="disk full"), held("x", fails):
         pass
+    assert list(scratch.iterdir()) == []
     with held("x", nothing) as folder:
         assert list(folder.iterdir()) == []
 
@@ -182,3 +183,16 @@ def test_data_that_do_not_fit_the_local_disk_are_refused(tmp_path):
 
     with pytest.raises(StorageError, match=r"do not fit the local disk .*set TMPDIR"):
         _load._check_room(tmp_path, 2**60)
+
+
+def test_processes_that_want_a_folder_at_the_same_moment_never_see_it_half_made_or_gone(scratch):
+    program = (
+        "import sys, time\nfrom raypipe.core.scratch import held\n"
+        "def make(f):\n    (f / 'a').write_text('x')\n    time.sleep(0.002)\n    (f / 'b').write_text('x')\n"
+        "for i in range(150):\n    with held('same', make) as f:\n"
+        "        assert sorted(p.name for p in f.iterdir()) == ['a', 'b']\n"
+    )
+    env = {**os.environ, "TMPDIR": str(scratch.parent)}
+    processes = [subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env=env) for _ in range(4)]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0, 0, 0]
+    assert list(scratch.iterdir()) == []

@@ -177,3 +177,18 @@ def test_a_worker_that_dies_while_it_starts_is_started_again(tmp_path, ray_clust
     thread.join()
     assert len(killed) == 1
     assert [point["step"] for point in trained.curve] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_a_follower_that_raises_ends_the_workers_and_the_training_can_go_on(tmp_path, ray_cluster):
+    class Enough(BaseException):
+        """As a search that stops a trial."""
+
+    def enough(step, metrics):
+        raise Enough
+
+    model, trainer = replace(MLP, max_epochs=100_000), replace(WORKER, patience=0, max_failures=0)
+    with pytest.raises(Enough):
+        train_model(model, trainer=trainer, load=data, uri=str(tmp_path), fingerprint="a", on_progress=enough)
+    assert TrainingState(uri=str(tmp_path / "a")).restore() is not None

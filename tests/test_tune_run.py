@@ -1,6 +1,7 @@
 """Searches on Ray Tune: they find the best, stop the worse, go on after a kill, and refuse what they cannot do."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,7 +15,8 @@ from tune_parts import Composer, search, space_of
 
 from raypipe.core.errors import ConfigError, SearchError
 from raypipe.train import train_model
-from raypipe.tune import Asha, GridSearch, Trial, Tuning, run_search
+from raypipe.tune import Asha, Trial, Tuning, run_search
+from raypipe.tune._searchers import Proposer
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -38,14 +40,13 @@ def test_a_search_keeps_its_trials_is_not_repeated_takes_more_and_its_best_is_tr
         search(root, Tuning(name="a", num_trials=3))
     more = search(root, Tuning(name="a", num_trials=4, resume=True))
     assert (more.num_kept, more.trials[:3], more.trials[3].status) == (3, found.trials, "finished")
-    undisturbed = search(str(tmp_path / "b"), Tuning(name="a", num_trials=4))
-    assert [trial.sample for trial in undisturbed.trials] == [trial.sample for trial in more.trials]
 
     spec = Composer(root=root)(found.best.overrides)
     trained = train_model(spec.model, trainer=spec.trainer, load=spec.load, uri=spec.uri, fingerprint=spec.fingerprint)
     assert (trained.origin, trained.curve) == ("finished", found.best.curve)
 
 
+@pytest.mark.long
 def test_asha_stops_the_worse_and_some_failures_do_not_end_a_search(tmp_path):
     tuning = Tuning(name="asha", num_trials=10, scheduler=Asha(grace_percent=10), max_concurrent=1)
     found = search(str(tmp_path), tuning, fails="bug", above=0.3, pause_s=0.005)
@@ -66,6 +67,7 @@ def test_a_search_in_which_all_trials_fail_says_the_first_error_and_can_go_on(tm
     assert {trial.status for trial in found.trials} == {"finished"}
 
 
+@pytest.mark.long
 def test_a_search_ends_when_its_time_is_over_and_goes_on_later(tmp_path):
     begun = time.monotonic()
     with pytest.raises(SearchError, match=r"raise tune\.max_seconds"):
@@ -86,14 +88,6 @@ def test_a_trial_that_the_cluster_has_no_room_for_is_refused_before_the_search_b
         search(str(tmp_path), Tuning(name="big", num_trials=4), space=space_of(**axes))
     assert all(word in str(error.value) for word in words), str(error.value)
     assert not (tmp_path / "searches").exists()
-
-
-def test_combinations_that_train_the_same_are_trained_once(tmp_path):
-    space = space_of(model__rate="0.1,0.01", features__x="1,2")
-    found = search(str(tmp_path), Tuning(name="grid", searcher=GridSearch(), max_concurrent=1), space=space)
-    assert [trial.sample["features.x"] for trial in found.trials] == ["1", "2", "1", "2"]
-    assert [trial.value for trial in found.trials[::2]] == [trial.value for trial in found.trials[1::2]]
-    assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
 def test_a_search_whose_driver_is_killed_goes_on_with_what_it_had(tmp_path):
@@ -119,8 +113,11 @@ def test_a_search_whose_driver_is_killed_goes_on_with_what_it_had(tmp_path):
     assert [trial.status for trial in found.trials] == ["finished"] * 6
     assert (found.num_kept, [found.trials[trial.number] for trial in finished]) == (len(finished), finished)
     assert [found.trials[trial.number].sample for trial in before] == [trial.sample for trial in before]
-    undisturbed = search(str(tmp_path / "b"), Tuning(name="killed", num_trials=6))
-    assert [(trial.sample, trial.value) for trial in undisturbed.trials] == [(t.sample, t.value) for t in found.trials]
+    undisturbed = Proposer(space_of(), tuning)
+    assert [trial.sample for trial in found.trials] == [undisturbed.propose(number, ()) for number in range(6)]
+    for trial in found.trials:
+        assert trial.value == pytest.approx(0.9**40 + abs(math.log10(trial.sample["model.rate"]) + 2))
+        assert [point["step"] for point in trial.curve] == list(range(1, 41))
 
 
 @pytest.mark.long
@@ -138,3 +135,16 @@ def test_a_trial_whose_process_is_killed_is_started_again_and_goes_on_from_its_c
     assert [trial.status for trial in found.trials] == ["finished", "finished"]
     assert all(len(trial.curve) == 40 for trial in found.trials)
     assert len(list(marker.iterdir())) == 2
+
+
+@pytest.mark.long
+def test_trials_that_train_on_workers_of_their_own_are_stopped_with_them_and_wait_for_nobody(tmp_path):
+    space = space_of(model__rate="0.01,0.5,0.9,0.011", trainer__num_workers="choice(1)")
+    tuning = Tuning(name="workers", num_trials=4, scheduler=Asha(grace_percent=10, reduction_factor=2))
+    found = search(str(tmp_path), tuning, space=space, pause_s=0.2)
+    assert {trial.status for trial in found.trials} == {"finished", "stopped"}
+    assert found.best.sample["model.rate"] in ("0.01", "0.011")
+    until = time.monotonic() + 60
+    while ray.available_resources().get("CPU") != 2.0:
+        assert time.monotonic() < until
+        time.sleep(0.2)

@@ -127,11 +127,11 @@ def _in_order(axes: Sequence[Axis]) -> tuple[Axis, ...]:
     left, done = list(axes), []
     while left:
         waiting = {axis.key for axis in left}
-        ready = [axis for axis in left if not any(group in waiting for group, _ in axis.when)]
-        if not ready:
+        ready = next((axis for axis in left if not any(group in waiting for group, _ in axis.when)), None)
+        if ready is None:
             raise ConfigError([f"conditions of {listed([axis.key for axis in left])} depend on each other in a circle"])
-        done.extend(ready)
-        left = [axis for axis in left if axis not in ready]
+        done.append(ready)
+        left.remove(ready)
     return tuple(done)
 
 

@@ -123,14 +123,18 @@ class _Rows(lgb.Sequence):  # type: ignore[misc]  # LightGBM is not typed
 
     def __init__(self, inputs: Tensors) -> None:
         self._inputs, self.batch_size = inputs, slice_rows(inputs)
+        self._start, self._x_ND = -1, np.empty((0, 0))
 
     def __len__(self) -> int:
         return len(self._inputs["numbers_NF"])
 
     def __getitem__(self, index: int | slice) -> NDArray[np.float64]:
-        part = index if isinstance(index, slice) else slice(index, index + 1)
-        x_ND = matrix(self._inputs, part).astype(np.float64)
-        return x_ND if isinstance(index, slice) else x_ND[0]
+        if isinstance(index, slice):
+            return matrix(self._inputs, index).astype(np.float64)
+        start = index - index % self.batch_size  # rows are asked for in order: a slice is made once, not a row at a time
+        if start != self._start:
+            self._start, self._x_ND = start, self[start : start + self.batch_size]
+        return self._x_ND[index - start]
 
 
 def _params(model: "Lightgbm", data: TrainingData, loop: Loop) -> dict[str, Any]:

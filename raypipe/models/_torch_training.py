@@ -218,18 +218,20 @@ class _Training:
         """A checkpoint after an epoch or within one."""
         self._clock.start()
         loss, weight = self._loop.total(self._sums.cpu().numpy()).tolist()
+        epoch = {"batch": self._first, "loss": loss, "weight": weight}
+        self._course.save({**self._weights(), _EPOCH: json.dumps(epoch).encode()} if self._loop.rank == 0 else {})
+
+    def _weights(self) -> dict[str, bytes]:
         moments = {
             f"{index}.{name}": tensor
             for index, state in self._optimizer.state_dict()["state"].items()
             for name, tensor in state.items()
         }
-        parts = {
+        return {
             "network.safetensors": safetensors.save(_copied(self._network)),
             "best.safetensors": safetensors.save(self._best),
             "optimizer.safetensors": safetensors.save(moments),
-            _EPOCH: json.dumps({"batch": self._first, "loss": loss, "weight": weight}).encode(),
         }
-        self._course.save(parts)
 
     def _restore(self) -> None:
         state = self._course.restore()

@@ -11,11 +11,13 @@ from raypipe.core.errors import TrainingError
 from raypipe.core.functions import FunctionPath, import_function
 from raypipe.core.naming import did_you_mean
 from raypipe.core.tensors import LabelledTensors, TrainingData
+from raypipe.models._external import check_answers
 from raypipe.models._objective import Objective
 from raypipe.models._protocols import FittedModel, Framework, Loop
 from raypipe.models._recipe import Recipe
 from raypipe.models._torch_module import OwnSettings
 
+_PROBE_ROWS = 100
 _RECIPE = tuple(one.name for one in fields(Recipe))
 
 
@@ -93,6 +95,7 @@ class TrainLoop:
         Objective().check(self.kind, data)
         found = import_function(self.function)(TrainContext(data=data, loop=loop, settings=self.settings))
         if isinstance(found, FittedModel):
+            check_answers(found, data.target, data.train.take(slice(0, _PROBE_ROWS)))
             return found
         from torch import nn
 

@@ -160,7 +160,7 @@ def train(
     session: Session, name: str, candidate: Candidate, prepared: Prepared, tables: Mapping[str, TableRef]
 ) -> TrainedBundle:
     """Train one candidate and record what it was made of and what came out, unless the same was done before."""
-    engine = f"Ray Train, {candidate.trainer.num_workers} worker(s)" if candidate.trainer.num_workers else DRIVER
+    engine = DRIVER if candidate.trainer.in_driver else f"Ray Train, {candidate.trainer.workers_text} worker(s)"
     run, plan = session.run, session.plan
     read = {table: tables[table] for table in plan.tables}
 

@@ -143,8 +143,9 @@ def _show(name: str, trained: Trained) -> None:
     """The training curve in a few lines, the kept step among them."""
     every = max(1, len(trained.curve) // _SHOWN_STEPS)
     rows = [p for i, p in enumerate(trained.curve) if i % every == 0 or p["step"] == trained.best_step]
-    columns = [column for column in (rows[-1] if rows else {}) if column != "step"]
-    shown = [[_step(p, trained.best_step), *(f"{p[c]:.4f}" for c in columns)] for p in rows]
+    values = [{name.rpartition("/")[2]: f"{value:.4f}" for name, value in p.items() if name != "step"} for p in rows]
+    columns = list(dict.fromkeys(name for found in values for name in found))
+    shown = [[_step(p, trained.best_step), *(v.get(c, "") for c in columns)] for p, v in zip(rows, values, strict=True)]
     table(f"{name}: {len(trained.curve)} steps, {trained.seconds:.1f} s in {trained.engine}", ["step", *columns], shown)
     say(f"  {result_line(trained)}")
     for note in trained.notes:
@@ -152,4 +153,5 @@ def _show(name: str, trained: Trained) -> None:
 
 
 def _step(point: Mapping[str, float], best: int) -> str:
-    return f"{int(point['step'])}{' (kept)' if point['step'] == best else ''}"
+    members = {name.rpartition("/")[0] for name in point if "/" in name}  # of an ensemble, one at a time
+    return " ".join([str(int(point["step"])), *members, *(["(kept)"] if point["step"] == best else [])])

@@ -71,9 +71,7 @@ class LoadPrepared:
 
     def size(self) -> DataSize:
         """How much there is, from the header of one part."""
-        prepared = self._open()
-        rows = {split: prepared.num_rows[split] for split in _SPLITS}
-        return DataSize(rows=rows, row_bytes=row_bytes(_uris(prepared, "train")[0]))
+        return _size(self._open())
 
     @contextmanager
     def within(self, memory_bytes: int) -> Iterator[Loaded]:
@@ -84,7 +82,8 @@ class LoadPrepared:
         Raises:
             StorageError: when the local disk has no room for them.
         """
-        prepared, size = self._open(), self.size()
+        prepared = self._open()
+        size = _size(prepared)
         if size.num_bytes <= memory_bytes:
             yield Loaded(data=prepared.training_data(), bytes_read=size.num_bytes, mapped=False)
             return
@@ -103,6 +102,11 @@ class LoadPrepared:
 
     def _open(self) -> Prepared:
         return Prepared.open(self.uri, allowed=self.allowed)
+
+
+def _size(prepared: Prepared) -> DataSize:
+    rows = {split: prepared.num_rows[split] for split in _SPLITS}
+    return DataSize(rows=rows, row_bytes=row_bytes(_uris(prepared, "train")[0]))
 
 
 def _write_maps(prepared: Prepared, split: str, folder: Path) -> None:

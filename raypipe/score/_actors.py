@@ -78,7 +78,8 @@ def map_on_actors(work: Callable[[Item], Result], items: Sequence[Item], *, pool
     import ray
 
     waiting, done, taken = deque(enumerate(items)), dict[int, Any](), 0
-    with bar(title, len(items)) as progress, _actors(work, pool, len(items)) as running:
+    shipped = ray.put(work)  # told with each piece: what is told at its start, an actor that is started again may not find
+    with bar(title, len(items)) as progress, _actors(pool, len(items)) as running:
         while taken < len(items):
             (ref,), _ = ray.wait(list(running), num_returns=1)
             actor, index = running.pop(ref)
@@ -87,22 +88,21 @@ def map_on_actors(work: Callable[[Item], Result], items: Sequence[Item], *, pool
                 progress.advance()
             if waiting:
                 index, item = waiting.popleft()
-                running[actor.do.remote(item)] = (actor, index)
+                running[actor.do.remote((shipped,), item)] = (actor, index)
             while taken in done:
                 yield done.pop(taken)
                 taken += 1
 
 
 @contextmanager
-def _actors(work: Callable[[Any], Any], pool: Pool, num_items: int) -> Iterator[dict[Any, tuple[Any, int | None]]]:
+def _actors(pool: Pool, num_items: int) -> Iterator[dict[Any, tuple[Any, int | None]]]:
     """What runs: for each call of an actor, the actor and the number of its piece; at first each is only started."""
     import ray
 
-    shipped = ray.put(work)
     # SPREAD leaves the caller's placement group, as in `core.fragments`
     options = {"num_cpus": pool.cpus, "num_gpus": pool.gpus, "scheduling_strategy": "SPREAD"}
     actor = ray.remote(_Actor).options(max_restarts=_LIVES, max_task_retries=_LIVES, **options)
-    actors = [actor.remote((shipped,)) for _ in range(min(pool.most, num_items))]
+    actors = [actor.remote() for _ in range(min(pool.most, num_items))]
     running: dict[Any, tuple[Any, int | None]] = {one.started.remote(): (one, None) for one in actors}
     try:
         yield running
@@ -118,16 +118,17 @@ def _actors(work: Callable[[Any], Any], pool: Pool, num_items: int) -> Iterator[
 class _Actor:
     """One process of the pool."""
 
-    def __init__(self, parcel: tuple[Any]) -> None:
-        import ray
-
-        self._work: Callable[[Any], Any] = ray.get(parcel[0])
+    def __init__(self) -> None:
+        self._work: Callable[[Any], Any] | None = None
 
     def started(self) -> None:
         """Nothing: answered once the actor is there."""
 
-    def do(self, item: Any) -> bytes:
-        """The packed result of one piece, or the raypipe error that it raised."""
+    def do(self, parcel: tuple[Any], item: Any) -> bytes:
+        """The packed result of one piece, or the raypipe error that it raised; the work is unpacked with the first one."""
+        import ray
+
+        self._work = self._work or ray.get(parcel[0])
         try:
             done = _Done(value=self._work(item))
         except RaypipeError as error:

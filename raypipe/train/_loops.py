@@ -57,6 +57,7 @@ class DriverLoop:
         self._state, self._keep_best, self._on_progress = state, trainer.keep_best, on_progress
         gpus = trainer.gpus_per_worker if device == "cuda" else 0.0
         self.meter = Meter(state.read_progress().cost, num_processes=self.world_size, cpus=cpus, gpus=gpus)
+        self.check: Callable[[], None] = _fine
         self._held, self._written_s = ExitStack(), -math.inf
         self._written_every_s = _BETWEEN_UPLOADS_S if storage.is_remote(state.uri) else _BETWEEN_PROGRESS_S
 
@@ -84,6 +85,7 @@ class DriverLoop:
         if self.rank == 0 and now_s - self._written_s >= self._written_every_s:
             self._state.write_progress(self.progress)
             self._written_s = now_s
+            self.check()
         self._on_progress(step, point)
         if isinstance(self._on_progress, Watches):
             self._on_progress.measured(self.meter.speed)
@@ -188,6 +190,10 @@ class WorkerLoop(DriverLoop):
         from ray.train.lightgbm import get_network_params
 
         return dict(get_network_params())
+
+
+def _fine() -> None:
+    """Nothing ends a training in the driver but its follower."""
 
 
 def _nobody(step: int, metrics: dict[str, float]) -> None:

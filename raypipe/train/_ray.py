@@ -20,6 +20,7 @@ from raypipe.train._spent import Speed
 from raypipe.train._state import Progress, TrainingState
 from raypipe.train._sums import Sums
 from raypipe.train._worker import WAY_ON, Work, first_failure
+from raypipe.train._worker import stop as stop_workers
 
 _POLL_S = 1.0
 _NUM_STARTS = 4  # workers that find no room get a minute each time, in which other work may end
@@ -67,7 +68,7 @@ def train_on_ray(
     )
     ray_trainer = _trainer_class(model.framework)(work.run, scaling_config=scaling, run_config=run_config)
     try:
-        with _environment(), _sigint_restored(), _following(state, on_progress):
+        with _environment(), _sigint_restored(), _following(state, on_progress, name):
             result = ray_trainer.fit()
     except WorkerGroupError as error:
         raise _cause(model, name, error.worker_failures) from error
@@ -143,10 +144,10 @@ class _Teller:
 
 
 @contextmanager
-def _following(state: TrainingState, on_progress: OnProgress) -> Iterator[None]:
+def _following(state: TrainingState, on_progress: OnProgress, name: str) -> Iterator[None]:
     """Pass on progress from storage while the driver waits, and what is left of it at the end.
 
-    What `on_progress` raises is raised at the end.
+    What `on_progress` raises ends the workers, and is raised when they have ended.
     """
     stop, teller = threading.Event(), _Teller(on_progress)
     raised: list[BaseException] = []
@@ -157,6 +158,7 @@ def _following(state: TrainingState, on_progress: OnProgress) -> Iterator[None]:
                 teller.tell(state.read_progress())
         except BaseException as error:  # noqa: BLE001  # of the caller's own; raised where he can catch it
             raised.append(error)
+            stop_workers(name)
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
@@ -165,7 +167,7 @@ def _following(state: TrainingState, on_progress: OnProgress) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-    if raised:
-        raise raised[0]
+        if raised:
+            raise raised[0]
     finished = state.finished()
     teller.tell(finished.progress if finished else Progress())

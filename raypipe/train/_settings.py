@@ -110,6 +110,12 @@ class Trainer:
         return self.num_workers[1] if isinstance(self.num_workers, tuple) else self.num_workers
 
     @property
+    def workers_text(self) -> str:
+        """How many workers, for people: ``2``, or ``1 to 4``."""
+        least, most = self.least_workers, self.most_workers
+        return f"{most}" if least == most else f"{least} to {most}"
+
+    @property
     def shaping(self) -> "Trainer":
         """The same with the default for all that does not shape what is learned: a training goes on when that is changed."""
         return replace(self, **{one.name: _default(one) for one in fields(self) if one.name in _AROUND})

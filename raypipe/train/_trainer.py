@@ -119,6 +119,4 @@ def _driver_device(trainer: Trainer, model: Model) -> str:
 def _engine(trainer: Trainer) -> str:
     if trainer.in_driver:
         return "driver"
-    if trainer.least_workers != trainer.most_workers:
-        return f"Ray Train ({trainer.least_workers} to {trainer.most_workers} workers)"
-    return f"Ray Train ({trainer.most_workers} worker{'s' if trainer.most_workers > 1 else ''})"
+    return f"Ray Train ({trainer.workers_text} worker{'s' if trainer.most_workers > 1 else ''})"

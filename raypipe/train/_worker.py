@@ -88,7 +88,17 @@ class Work:
         loop = WorkerLoop(
             state=self.state, trainer=self.trainer, num_threads=threads, framework=model.framework, sums=self.sums
         )
+        loop.check = self._check_wanted
         learn(model, loop, load)
+
+    def _check_wanted(self) -> None:
+        """Whoever follows may have had enough.
+
+        Raises:
+            TrainingError: then; the driver raises what its follower raised.
+        """
+        if is_stopped(self.name):
+            raise TrainingError(self.kind, "who follows it has ended it", WAY_ON)
 
     def unpacked(self) -> tuple[Model, Callable[[], TrainingData]]:
         """What was packed.
@@ -123,6 +133,24 @@ def first_failure(name: str) -> Failure | None:
     packed = _internal_kv_get(_key(name))
     failure: Failure | None = pickle.loads(packed) if packed else None  # a worker of this very run packed it
     return failure
+
+
+def stop(name: str) -> None:
+    """End the call `name` after its next progress."""
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    _internal_kv_put(_stop_key(name), b"")
+
+
+def is_stopped(name: str) -> bool:
+    """Whether that was asked for."""
+    from ray.experimental.internal_kv import _internal_kv_exists
+
+    return bool(_internal_kv_exists(_stop_key(name)))
+
+
+def _stop_key(name: str) -> bytes:
+    return f"raypipe-stop-{name}".encode()
 
 
 def _remember(name: str, failure: Failure) -> None:

@@ -1,0 +1,344 @@
+"""Searches without Ray: the space, who proposes, who is stopped, and the books from which a search goes on."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+from tune_parts import GROUPS, RATE, STEPS, Composer, fake, space_of
+
+from raypipe.core.compose import Composition
+from raypipe.core.config import build
+from raypipe.core.errors import ConfigError
+from raypipe.train import Trainer
+from raypipe.tune import (
+    Asha,
+    AxisFacts,
+    GridSearch,
+    MedianStopping,
+    OptunaSearch,
+    RandomSearch,
+    Search,
+    Trial,
+    Tuning,
+    preflight,
+    read_space,
+)
+from raypipe.tune._ledger import Ledger
+from raypipe.tune._marks import marks_of, reports
+from raypipe.tune._room import find_room
+from raypipe.tune._schedulers import make_scheduler
+from raypipe.tune._searchers import Proposer
+from raypipe.tune._store import Store
+
+TREES_OR_NET = {
+    "model": "choice(xgboost,mlp)",
+    "model__rate": "tag(log,interval(1e-3,1))",
+    "model__depth": "tag(model:xgboost,range(3,9))",
+    "model__dropout": "tag(model:mlp,range(0,0.9,0.3))",
+    "trainer__seed": "1,2",
+}
+SEARCHERS = [RandomSearch(seed=3), OptunaSearch(seed=3, n_startup=4)]
+ONE_NODE = [{"Alive": True, "Resources": {"CPU": 4.0}}]
+
+
+def proposals(space, tuning, *, num: int, known: tuple[Trial, ...] = ()) -> list[Trial]:
+    """`num` proposals, each of which did as well as its rate says."""
+    proposer, trials = Proposer(space, tuning), list(known)
+    while len(trials) < num:
+        sample = proposer.propose(len(trials), trials)
+        assert sample is not None
+        value = abs(sample["model.rate"] - 0.1) + (0.0 if sample.get("model", "mlp") == "mlp" else 1.0)
+        trials.append(fake(len(trials), sample, value=value, status=("finished", "stopped", "failed")[len(trials) % 3]))
+    return trials
+
+
+@pytest.mark.parametrize("searcher", SEARCHERS, ids=["random", "optuna"])
+def test_axes_have_values_only_where_they_apply_and_lists_are_dealt_evenly(searcher):
+    trials = proposals(space_of(**TREES_OR_NET), Tuning(searcher=searcher), num=16)
+    for trial in trials:
+        of_trees = trial.sample["model"] == "xgboost"
+        assert ("model.depth" in trial.sample, "model.dropout" in trial.sample) == (of_trees, not of_trees)
+        assert 1e-3 <= trial.sample["model.rate"] < 1
+        assert trial.sample.get("model.depth", 3) in range(3, 9)
+        assert trial.sample.get("model.dropout", 0.0) in (0.0, 0.3, 0.6)
+    assert {trial.sample["model"] for trial in trials} == {"xgboost", "mlp"}
+    assert Counter(trial.sample["trainer.seed"] for trial in trials) == {"1": 8, "2": 8}
+
+
+@pytest.mark.parametrize("searcher", SEARCHERS, ids=["random", "optuna"])
+def test_the_same_seed_proposes_the_same_also_when_the_search_goes_on_later_and_another_seed_does_not(searcher):
+    space, tuning = space_of(**TREES_OR_NET), Tuning(searcher=searcher)
+    whole = proposals(space, tuning, num=10)
+    assert proposals(space, tuning, num=10, known=tuple(whole[:6])) == whole
+    assert proposals(space, Tuning(searcher=replace(searcher, seed=4)), num=10) != whole
+
+
+def test_optuna_draws_what_went_well_more_often_than_chance_does():
+    space = space_of(**TREES_OR_NET)
+    found = {
+        searcher.kind: sum(trial.value < 0.5 for trial in proposals(space, Tuning(searcher=searcher), num=40)[20:])
+        for searcher in SEARCHERS
+    }
+    assert found["optuna"] > found["random"] + 4
+
+
+def test_a_grid_has_every_combination_once_and_in_order():
+    axes = {"model": "choice(xgboost,mlp)", "model__depth": "tag(model:xgboost,range(3,5))", "trainer__seed": "1,2"}
+    proposer, known = Proposer(space_of(**axes), Tuning(searcher=GridSearch(), num_trials=1)), []
+    while (sample := proposer.propose(len(known), known)) is not None:
+        known.append(fake(len(known), sample))
+    expected = [{"model": "xgboost", "model.depth": depth, "trainer.seed": seed} for depth in (3, 4) for seed in ("1", "2")]
+    expected += [{"model": "mlp", "trainer.seed": seed} for seed in ("1", "2")]
+    assert [sorted(trial.sample.items()) for trial in known] == [sorted(sample.items()) for sample in expected]
+    assert proposer.num_trials == 6
+
+
+@pytest.mark.parametrize("searcher", SEARCHERS, ids=["random", "optuna"])
+def test_a_small_space_is_searched_whole_without_trying_anything_twice(searcher):
+    proposer, known = Proposer(space_of(model__depth="range(0,4)"), Tuning(searcher=searcher, num_trials=9)), []
+    while (sample := proposer.propose(len(known), known)) is not None:
+        known.append(fake(len(known), sample))
+    assert sorted(trial.sample["model.depth"] for trial in known) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("axes", "tuning", "words"),
+    [
+        (RATE, Tuning(searcher=GridSearch()), ["model.rate is an interval", "range()"]),
+        ({"trainer.seed": "1,2,3"}, Tuning(num_trials=2), ["3 combinations for 2 trials", "tune.num_trials=3", "choice(...)"]),
+        ({"a.b": "range(0,200)", "a.c": "range(0,200)"}, Tuning(searcher=GridSearch()), ["more than 10,000", "kind=random"]),
+    ],
+)
+def test_spaces_that_a_searcher_cannot_search_are_refused(axes, tuning, words):
+    with pytest.raises(ConfigError) as error:
+        Proposer(space_of(**{key.replace(".", "__"): text for key, text in axes.items()}), tuning)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def curve(height: float) -> list[dict[str, float]]:
+    return [{"step": float(step), "validation_loss": height + 1 / step} for step in range(1, STEPS + 1)]
+
+
+class Hashed(SimpleNamespace):
+    """A stand-in for Tune's trial, which is a key."""
+
+    __hash__ = object.__hash__
+
+
+def decide(scheduler, number: int, points, tuning: Tuning) -> str:
+    """What `scheduler` decides at the first mark at which it does not let the trial go on."""
+    trial = Hashed(trial_id=f"now-{number}")
+    scheduler.on_trial_add(None, trial)
+    for report in reports(points, marks_of(tuning.scheduler), metric="validation_loss", max_steps=STEPS):
+        if scheduler.on_trial_result(None, trial, {"percent": report.percent, "value": report.value}) == TrialScheduler.STOP:
+            return f"stopped at {report.percent}"
+    return "goes on"
+
+
+@pytest.mark.parametrize("settings", [Asha(), MedianStopping(min_trials=2)], ids=["asha", "median"])
+def test_schedulers_stop_what_is_worse_than_trials_of_an_earlier_run(settings):
+    tuning = Tuning(scheduler=settings)
+    past = [fake(n, {}, value=curve(n / 10)[-1]["validation_loss"], curve=curve(n / 10)) for n in range(3)]
+    scheduler = make_scheduler(tuning, past)
+    assert decide(scheduler, 1, curve(-1.0), tuning) == "goes on"
+    assert decide(scheduler, 2, curve(2.0), tuning) == f"stopped at {settings.grace_percent}"
+    assert decide(make_scheduler(tuning, ()), 3, curve(2.0), tuning) == "goes on"
+
+
+def test_marks_are_where_asha_compares_and_a_long_step_reaches_several():
+    assert marks_of(Asha(grace_percent=5, reduction_factor=3)) == (5, 15, 45)
+    found = reports(
+        [{"step": 1.0, "validation_loss": 3.0}, {"step": 2.0, "validation_loss": 4.0}],
+        (5, 15, 45),
+        metric="validation_loss",
+        max_steps=4,
+    )
+    assert [(report.percent, report.value) for report in found] == [(5, 3.0), (15, 3.0), (45, 3.0)]
+
+
+def test_the_value_is_the_metric_at_the_step_that_the_model_keeps():
+    points = [
+        {"step": 1.0, "validation_loss": 0.5, "validation_auc": 0.6},
+        {"step": 2.0, "validation_loss": 0.7, "validation_auc": 0.9},
+    ]
+    found = reports(points, (50, 100), metric="validation_auc", max_steps=2)
+    assert [report.value for report in found] == [0.6, 0.6]
+
+
+def books(root, tuning: Tuning, *, space=None, told=None, **composer) -> Ledger:
+    space, store = space or space_of(), Store(uri=f"{root}/searches/{tuning.name}")
+    past = store.open(space, tuning, {"data": "a"})
+    told = [] if told is None else told
+
+    def on_trial(trial: Trial) -> str:
+        told.append(trial.number)
+        return f"run-{trial.number}"
+
+    return Ledger(space, tuning, store=store, past=past, compose=Composer(root=str(root), **composer), on_trial=on_trial)
+
+
+def result(*losses: float, **more) -> dict:
+    points = [{"step": float(step), "validation_loss": loss} for step, loss in enumerate(losses, 1)]
+    return {"points": json.dumps(points), "percent": 100, "value": min(losses, default=9.0), "seconds": 0.5, **more}
+
+
+def test_a_search_goes_on_from_its_records_with_what_was_unfinished_first(tmp_path):
+    tuning = Tuning(name="a", num_trials=4)
+    first = books(tmp_path, tuning)
+    begun = [first.next().trial for _ in range(3)]
+    first.ended(0, result(0.3, 0.2), status="finished")
+    first.progressed(1, result(0.4))
+    told = []
+    again = books(tmp_path, replace(tuning, resume=True), told=told)
+    assert (again.num_kept, again.trials[0].value, again.trials[0].run_id) == (1, 0.2, "run-0")
+    assert [again.next().trial.sample for _ in range(2)] == [begun[1].sample, begun[2].sample]
+    fourth = again.next().trial
+    assert (fourth.number, again.is_done, again.next()) == (3, True, None)
+    again.ended(1, result(0.4, 0.1), status="finished")
+    again.ended(2, result(), status="failed", error="the loss is nan")
+    assert told == [1, 2]
+    third = books(tmp_path, replace(tuning, resume=True, num_trials=2))
+    assert [third.next().trial.number for _ in range(2)] == [2, 3]
+    assert third.next() is None
+
+
+def test_combinations_that_train_the_same_are_trained_once(tmp_path):
+    space = space_of(model__rate="0.1,0.01", features__x="1,2")
+    ledger = books(tmp_path, Tuning(name="a", searcher=GridSearch()), space=space)
+    assert ledger.next().trial.sample == {"model.rate": "0.1", "features.x": "1"}
+    assert ledger.next() is None  # the next one trains what runs
+    assert not ledger.is_done
+    ledger.ended(0, result(0.3), status="finished")
+    assert ledger.next().trial.sample == {"model.rate": "0.01", "features.x": "1"}
+    ledger.ended(2, result(0.2), status="finished")
+    assert ledger.next() is None
+    assert ledger.is_done
+    assert [(trial.number, trial.value, trial.seconds) for trial in ledger.trials.values()] == [
+        (0, 0.3, 0.5),
+        (1, 0.3, 0.0),
+        (2, 0.2, 0.5),
+        (3, 0.2, 0.0),
+    ]
+
+
+def test_trials_say_how_many_threads_they_train_with_unless_it_is_said_already(tmp_path):
+    ledger = books(tmp_path, Tuning(name="a"))
+    assert ledger.composed(("model.rate=0.1",))[0] == ("model.rate=0.1", "trainer.num_threads=1")
+    assert ledger.composed(("model.rate=0.1", "trainer.num_threads=2"))[0] == ("model.rate=0.1", "trainer.num_threads=2")
+    assert ledger.composed(("model.rate=0.1", "trainer.num_workers=1"))[0] == ("model.rate=0.1", "trainer.num_workers=1")
+
+
+def test_a_sample_that_cannot_be_composed_fails_by_itself(tmp_path):
+    told = []
+    ledger = books(tmp_path, Tuning(name="a", searcher=GridSearch()), space=space_of(model__rate="1000,0.1"), told=told)
+    assert ledger.next().trial.number == 1
+    assert (ledger.trials[0].status, ledger.trials[0].error) == ("failed", "model.rate: 1000.0 is more than 100")
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tuning": Tuning(name="a")}, ["search a exists (1 trials, 0 finished)", "tune.resume=true", "tune.name="]),
+        ({"space": {**RATE, "trainer.seed": "choice(1,2)"}}, ["axis trainer.seed is new", "tune.name=a-2"]),
+        ({"space": {"model.rate": "interval(1e-3,1)"}}, ["axis model.rate changed"]),
+        ({"tuning": Tuning(name="a", resume=True, metric="validation_auc")}, ["metric validation_loss -> validation_auc"]),
+        ({"fingerprint": {"data": "b", "code": "c"}}, ["code is new", "data changed"]),
+    ],
+)
+def test_another_search_of_the_same_name_is_refused_with_what_changed(change, words, tmp_path):
+    store = Store(uri=f"{tmp_path}/searches/a")
+    store.open(space_of(), Tuning(name="a"), {"data": "a"})
+    store.write(fake(0, {"model.rate": 0.1}, status="interrupted"))
+    space = space_of(**{key.replace(".", "__"): text for key, text in change.get("space", RATE).items()})
+    with pytest.raises(ConfigError) as error:
+        store.open(space, change.get("tuning", Tuning(name="a", resume=True)), change.get("fingerprint", {"data": "a"}))
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_what_was_found_survives_json():
+    trials = (fake(0, {"model.rate": 0.1}), fake(1, {"model": "mlp"}, value=None, status="failed"))
+    axes = (AxisFacts(name="model", kind="choice", labels=("mlp", "xgboost"), when=("trainer:driver",)),)
+    found = Search(
+        name="a",
+        metric="validation_loss",
+        mode="min",
+        axes=axes,
+        trials=trials,
+        best=trials[0],
+        seconds=1.0,
+        num_kept=1,
+        uri="u",
+    )
+    assert Search.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_probes_reach_every_value_in_every_combination_of_groups():
+    probes = list(space_of(**TREES_OR_NET).probes())
+    assert {lines[0] for lines in probes} == {"model=xgboost", "model=mlp"}
+    reached = {line for lines in probes for line in lines}
+    assert {"model.depth=3", "model.depth=8", "model.dropout=0.0", "model.dropout=0.6", "trainer.seed=2"} <= reached
+    many = space_of(model="choice(mlp,xgboost)", trainer="choice(driver,ray_train)")
+    assert len(list(many.probes())) == 4
+
+
+def test_a_space_that_reaches_what_cannot_be_built_is_refused_with_the_overrides():
+    space = space_of(model__rate="interval(1,1000)", trainer__seed="choice(1,2)")
+    with pytest.raises(ConfigError, match=r"model.rate=999\.99.*: model.rate: 999\.99.* is more than 100"):
+        preflight(space, Composer(root="unused"))
+
+
+def test_axes_of_the_data_are_variants_and_bounded():
+    space = space_of(model="choice(mlp,xgboost)", model__rate="interval(0,1)", features__x="tag(model:mlp,choice(1,2))")
+    assert space.variants() == (("model=mlp", "features.x=1"), ("model=mlp", "features.x=2"), ("model=xgboost",))
+    assert space_of().variants() == ((),)
+    with pytest.raises(ConfigError, match="more than 16 ways"):
+        space_of(split__seed="range(0,17)").variants()
+    with pytest.raises(ConfigError, match=r"split.share varies what is prepared beforehand"):
+        space_of(split__share="interval(0,1)").variants()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, ["nothing to search"]),
+        ({"model.rate": None}, ["nothing to search"]),
+        ({"storage.root": "a,b"}, ["storage.root cannot be varied", "what can: model, trainer"]),
+        ({"modle.rate": "choice(1,2)"}, ["did you mean model"]),
+        ({"model.objective.loss": "choice(squared,absolute)"}, ["changes what the validation loss measures"]),
+        ({"storage.root": "a,b", "model.rate": "range(1,1)"}, ["storage.root", "is empty"]),
+    ],
+)
+def test_a_space_of_what_cannot_be_searched_is_refused(settings, words):
+    with pytest.raises(ConfigError) as error:
+        read_space(settings, Composition(job="train"))
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "tuning", "expected"),
+    [
+        (Trainer(), Tuning(), 4),
+        (Trainer(num_threads=2), Tuning(), 2),
+        (Trainer(num_threads=2), Tuning(max_concurrent=1), 1),
+        (Trainer(num_workers=2), Tuning(), 2),
+        (Trainer(num_workers=(1, 8)), Tuning(), 1),
+        (Trainer(num_workers=3), Tuning(), 1),
+        (Trainer(num_workers=9, can_grow=True), Tuning(), 1),
+    ],
+)
+def test_no_more_trials_run_than_the_cluster_has_cpus_for(trainer, tuning, expected):
+    room = find_room([trainer], tuning, ONE_NODE)
+    assert (room.num_trials, room.in_driver) == (expected, trainer.in_driver)
+    assert room.resources(trainer) == ({"CPU": float(trainer.num_threads or 1)} if trainer.in_driver else {"memory": 1.0})
+
+
+def test_settings_of_a_search_are_chosen_by_kind():
+    tuning = build({"searcher": {"kind": "optuna", "seed": 3}, "scheduler": {"kind": "asha", "grace_percent": 10}}, Tuning)
+    assert (tuning.searcher, tuning.scheduler) == (OptunaSearch(seed=3), Asha(grace_percent=10))
+    with pytest.raises(ConfigError, match="unknown kind 'optna'; did you mean optuna"):
+        build({"searcher": {"kind": "optna"}}, Tuning)
+    assert GROUPS.chosen["model"] == "xgboost"
