@@ -189,7 +189,8 @@ def _by_hand(ready: Ready, size: Size, out: Path) -> int:
 
     paths = [ready.table.part_uri(part) for part in ready.table.parts]
     pool = ray.data.ActorPoolStrategy(size=size.num_actors)
-    options: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": BATCH_ROWS, "compute": pool}
+    # with a whole CPU for each actor none is left for the tasks that read, and the Dataset waits for ever
+    options: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": BATCH_ROWS, "compute": pool, "num_cpus": 0.5}
     made = {"bundle": str(ready.bundle), "digest": ready.digest}
     ray.data.read_parquet(paths).map_batches(Predictor, fn_constructor_kwargs=made, **options).write_parquet(str(out))
     return sum(pq.read_metadata(path).num_rows for path in out.glob("*.parquet"))

@@ -131,11 +131,10 @@ def sections() -> list[Section]:
 
 def _below(cls: type[Any], path: str, seen: dict[type[Any], str]) -> Iterator[Section]:
     for name, field in fields_of(cls).items():
-        for inner, word in classes_in(field.annotation):
-            place = f"{dotted(path, [name])}{'.NAME' if typing.get_origin(field.annotation) is dict else ''}"
-            if inner in seen:
-                continue
-            seen[inner] = place
+        place = f"{dotted(path, [name])}{'.NAME' if typing.get_origin(field.annotation) is dict else ''}"
+        new = {inner: word for inner, word in classes_in(field.annotation) if inner not in seen}
+        seen |= dict.fromkeys(new, place)  # before what is below: a part may hold others of its kind
+        for inner, word in new.items():
             tag = f", {word}" if word else ""
             yield Section(title=f"`{place}`{tag}", cls=inner, path=place)
             yield from _below(inner, place, seen)

@@ -78,6 +78,6 @@ def full_batch(context: TrainContext) -> nn.Module:
         loss = nn.functional.binary_cross_entropy_with_logits(logits_N, y_N, reduction="sum")
         (loss * loop.world_size / len(data.train)).backward()
         optimizer.step()
-        total = loop.total(np.array([float(loss)]))[0]
+        total = loop.total(np.array([float(loss.detach())]))[0]
         loop.report(step, {"train_loss": total / len(data.train), "validation_loss": total / len(data.train)})
     return net

@@ -89,7 +89,9 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(model, tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("model", "step"), [(XGBOOST, 10), (LIGHTGBM, 10), (MLP, 3), (LINEAR, 5)], ids=["xgb", "lgbm", "mlp", "linear"])
+@pytest.mark.parametrize(
+    ("model", "step"), [(XGBOOST, 10), (LIGHTGBM, 10), (MLP, 3), (LINEAR, 5)], ids=["xgb", "lgbm", "mlp", "linear"]
+)
 def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_bytes(model, step, kind, tmp_path):
     recipe = Recipe(checkpoint_every=step)
     rows, undisturbed, loop = data(kind), MemoryLoop(recipe=recipe), MemoryLoop(recipe=recipe, interrupt_after=step)

@@ -159,6 +159,9 @@ def test_lightgbm_learns_the_same_bytes_from_mapped_files(tmp_path):
         for name, part in {"memory": rows, "mapped": replace(rows, train=mapped(rows.train, tmp_path))}.items()
     }
     assert found["memory"] == found["mapped"]
+    loop = MemoryLoop(memory_bytes=0)
+    model.train(data(), loop)
+    assert any("model=xgboost can learn from disk" in note for note in loop.notes)
 
 
 @pytest.mark.parametrize("model", MODELS)

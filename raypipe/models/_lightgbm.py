@@ -13,7 +13,7 @@ from raypipe.models._recipe import STOPPING
 if TYPE_CHECKING:
     from raypipe.models._lightgbm_fitted import FittedLightgbm
 
-_CELL_BYTES, _ROW_BYTES, _SAMPLE_ROWS, _SAMPLE_CELL_BYTES = 2, 64, 200_000, 24
+_CELL_BYTES, _ROW_BYTES, _SAMPLE_ROWS, _SAMPLE_CELL_BYTES = 2, 64, 200_000, 16
 """Bins in two orders; gradients, scores and indices; the rows that LightGBM looks at to choose the bins."""
 
 

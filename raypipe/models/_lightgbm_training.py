@@ -9,6 +9,7 @@ from lightgbm.basic import _LIB, LightGBMError, _safe_call
 from numpy.typing import NDArray
 
 from raypipe.core.errors import TrainingError
+from raypipe.core.sizes import size_text
 from raypipe.core.tensors import LabelledTensors, Tensors, TrainingData
 from raypipe.models._course import Course
 from raypipe.models._lightgbm_fitted import FittedLightgbm
@@ -33,6 +34,9 @@ class Boosting:
         self._has_auc = data.target.kind == "binary" and has_both_classes(data.validation.y_N)
         self._mine = share(data.train, loop)
         self._params = _params(model, data, loop)
+        peak_bytes = model.peak_bytes(len(self._mine), len(data.validation), data.specs)
+        if peak_bytes > loop.memory_bytes:
+            loop.note(f"LightGBM keeps its bins in memory, about {size_text(peak_bytes)}; model=xgboost can learn from disk")
         self._train = self._dataset(self._mine)
         # every process holds all validation rows: LightGBM's metrics are those of one process
         self._validation = self._dataset(data.validation, reference=self._train)
@@ -134,7 +138,8 @@ class _Rows(lgb.Sequence):  # type: ignore[misc]  # LightGBM is not typed
         start = index - index % self.batch_size  # rows are asked for in order: a slice is made once, not a row at a time
         if start != self._start:
             self._start, self._x_ND = start, self[start : start + self.batch_size]
-        return self._x_ND[index - start]
+        row_D: NDArray[np.float64] = self._x_ND[index - start]
+        return row_D
 
 
 def _params(model: "Lightgbm", data: TrainingData, loop: Loop) -> dict[str, Any]:

@@ -35,8 +35,7 @@ class Finished:
 
 def finished_fingerprint(run: Experiment, candidate: Candidate, prepared: Prepared) -> dict[str, Any]:
     """What a bundle is a function of: its weights, and the settings that decide calibrator and threshold."""
-    parts = {"model": candidate.model, "trainer": candidate.trainer}
-    settings = {**{name: to_settings(part) for name, part in parts.items()}, "evaluator": run.evaluator.shaping}
+    settings = {**candidate.shaping, "evaluator": run.evaluator.shaping}
     return fingerprint(settings=settings, inputs={"prepared": prepared.digest}, packages=_PACKAGES)
 
 

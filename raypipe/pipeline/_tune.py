@@ -132,7 +132,7 @@ def with_tuned(session: Session, sweep: Sweep | None, tables: Mapping[str, Table
 
     step = session.steps.cached("tune", parts, work, engine=ENGINE, outputs=("report",))
     lines = step.result["overrides"]
-    say(f"  tuned: {' '.join(lines)}")
+    say(f"  tuned: {' '.join(lines)}; {step.result['report']}")
     best, told = sweep.experiment(lines), sweep.composition.redacted(lines)
     candidates: dict[str, Candidate | None] = {**run.all_candidates(), TUNED: Candidate(model=best.model, trainer=best.trainer)}
     shown = {

@@ -40,6 +40,12 @@ class Sweep:
         plain = self.composition.compose(lines)
         return build(plain, Experiment, allowed=(plain.get("core") or {}).get("allowed_targets") or [])
 
+    @property
+    def num_trials(self) -> int:
+        """Trials in all; a grid has as many as it has combinations."""
+        is_grid = self.tuning.searcher.kind == "grid"
+        return sum(1 for _ in self.space.combinations(self.space.axes)) if is_grid else self.tuning.num_trials
+
     def check(self, lines: Sequence[str]) -> None:
         """Refuse what can be refused before a cluster is started."""
         run = self.experiment(lines)
@@ -79,7 +85,7 @@ def search(session: Session, sweep: Sweep, variants: Sequence[Variant]) -> Searc
         for variant in variants:
             stack.enter_context(variant.prepared.in_use())
         runs = stack.enter_context(SearchRuns(session, name=name, metric=tuning.metric, uri=uri))
-        with live(f"search {name}", tuning.num_trials) as line:
+        with live(f"search {name}", sweep.num_trials) as line:
             following = Following(line, tuning.mode, lambda trial: runs.add(trial, trials.spec(trial.overrides)))
             parts = _fingerprint(run, variants)
             found = run_search(sweep.space, tuning, compose=trials.spec, uri=uri, fingerprint=parts, on_trial=following)
