@@ -16,7 +16,9 @@ JOBS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "base")
 OF_EXPERIMENTS = [job for job in JOBS if "- experiment: null" in (CONF / f"{job}.yaml").read_text()]
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 OPTIONS = sorted(
-    f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name in ("model", "trainer", "storage")
+    f"{path.parent.name}={path.stem}"
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name in ("model", "trainer", "tune", "storage")
 )
 OF_THE_USER = {"model=torch_module": "module=own_models:Net", "model=train_loop": "function=own_models:train"}
 """What these options leave to the user."""

@@ -239,7 +239,7 @@ def test_a_killed_scoring_goes_on_from_its_parts_and_doubles_nothing(
 @pytest.mark.slow
 def test_a_killed_training_goes_on_from_its_checkpoint_and_registers_once(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    train = ("experiment=penguins", f"storage.root={root}", "model=mlp", "model.max_epochs=100", "model.patience=100")
+    train = ("experiment=penguins", f"storage.root={root}", "model=mlp", "model.max_epochs=100", "trainer.patience=100")
     assert run("ingest", *train)[0] == 0
     kill_when("train", *train, ready=lambda: sum(p.is_file() for p in root.glob("runs/*/**/*")) > 2)
     checkpoints = [p for p in root.glob("runs/*/**/*") if p.is_file()]

@@ -207,7 +207,7 @@ def test_a_network_of_pytorch_takes_the_tensors_as_they_are_and_gives_logits(tmp
     rows, loop = data("multiclass"), MemoryLoop()
     answers = model.train(rows, loop).predict(rows.validation.inputs)
     np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-6)
-    assert "in the model's own order?" in loop.notes[0]  # it never saw these rows: worse than one answer for all
+    assert "those that it was fitted with?" in loop.notes[0]  # it never saw these rows: worse than one answer for all
 
 
 def test_a_model_that_was_fitted_on_a_data_frame_gets_its_columns_by_name(tmp_path: Path) -> None:

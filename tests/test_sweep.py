@@ -10,7 +10,9 @@ from hypothesis import given, settings
 
 from raypipe.core.compose import Composition, Groups
 from raypipe.core.errors import ConfigError
+from raypipe.core.job import run_job
 from raypipe.core.sweep import read_axes, split_overrides
+from raypipe.pipeline import Experiment
 
 GROUPS = Groups(
     chosen={"model": "xgboost", "trainer": "driver", "model@candidates.a.model": "mlp"},
@@ -209,3 +211,30 @@ def test_single_settings_are_put_in_as_hydra_composes_them():
     whole = Composition(job="train", fixed=(*composition.fixed, *lines))
     assert composition.compose(lines) == whole.compose()
     assert composition.compose() == Composition(job="train", fixed=composition.fixed).compose()
+
+
+def test_sweeps_of_a_command_line_become_the_space_and_win_over_that_of_the_files(capsys):
+    seen = []
+
+    def search(run, record):
+        command = record.composition.for_job("train", without="tune").command(("model.max_depth=3",))
+        seen.append((run.tune.space, run.tune.num_trials, command))
+
+    argv = ["experiment=flights", "tune.num_trials=3", "-m", "model.max_depth=range(3,9)", "model.subsample=0.5"]
+    assert run_job("train", Experiment, refuse, argv, multirun=search) == 0
+    [(space, num, command)] = seen
+    assert (space["model.max_depth"], "model.subsample" in space, num) == ("range(3,9)", False, 3)
+    assert command == "python jobs/train.py experiment=flights model.subsample=0.5 model.max_depth=3"
+    assert run_job("train", Experiment, refuse, [*argv, "--cfg"], multirun=search) == 0
+    assert "model.max_depth: range(3,9)" in capsys.readouterr().out
+
+
+def refuse(run, record):
+    raise AssertionError("the job itself was run")
+
+
+@pytest.mark.parametrize(("searches", "words"), [(True, "raypipe train -m"), (False, "one value for each setting")])
+def test_a_sweep_where_one_run_is_asked_for_is_refused(searches, words, capsys):
+    argv = ["experiment=flights", "model.max_depth=range(3,9)"]
+    assert run_job("train", Experiment, refuse, argv, multirun=refuse if searches else None) == 2
+    assert words in capsys.readouterr().out

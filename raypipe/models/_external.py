@@ -89,7 +89,7 @@ class External:
         without = constant_loss(Objective(), data)
         if metrics["validation_loss"] > without:
             said = f"the validation loss is {metrics['validation_loss']:.4f}, and {without:.4f} of one answer for all rows"
-            loop.note(f"{said}: are columns and classes in the model's own order?")
+            loop.note(f"{said}: are features, columns and classes those that it was fitted with?")
         loop.report(1, metrics)
         return fitted
 

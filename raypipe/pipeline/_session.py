@@ -18,6 +18,7 @@ from raypipe.pipeline._finish import finished_fingerprint
 from raypipe.pipeline._judge import evaluate_bundle
 from raypipe.pipeline._provenance import provenance_of, record_provenance
 from raypipe.pipeline._steps import ALL_TOGETHER, Step, Steps, fingerprint
+from raypipe.pipeline._tracked import track_inputs
 from raypipe.pipeline._train import TrainedBundle, train_candidate
 from raypipe.prepare import JOINED_MANIFEST, MANIFEST, Plan, Prepared, prepare, prepared_digest
 from raypipe.registry import Events, Registry, tracking_uri
@@ -170,6 +171,7 @@ def train(
     def work() -> Mapping[str, Any]:
         with prepared.in_use():
             trained = train_told(run, session.events, name, read, train_it)
+            track_inputs(run, trained.run_id, prepared, read)
             record_provenance(run, provenance_of(run, candidate, trained, plan=plan, prepared=prepared, tables=read), trained)
         return trained.to_dict()
 

@@ -12,7 +12,6 @@ from raypipe.models import Model, Stepped
 from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._finish import check_labels, finish
 from raypipe.pipeline._steps import fingerprint
-from raypipe.pipeline._tracked import inputs_of
 from raypipe.prepare import LoadPrepared, Plan, Prepared, find_audit
 from raypipe.registry import MlflowTracker, start_run
 from raypipe.train import Speed, Trained, memory_line, result_line, speed_words, train_model
@@ -79,7 +78,6 @@ def train_candidate(
         **{f"table.{table}": f"{table}@{version}" for table, version in prepared.tables.items()},
     }
     with start_run(run.tracking, run.storage, name=f"{run.name}-{name}", tags=tags, settings=settings) as tracker:
-        tracker.log_inputs(inputs_of(run, prepared))
         load = LoadPrepared(prepared.uri, prepared.features.modules)
         say(f"  {memory_line(candidate.model, candidate.trainer, load.size(), prepared.features.specs)}")
         with live(f"train {name}", _steps(candidate.model), plain=candidate.trainer.debug) as line:

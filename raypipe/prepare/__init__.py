@@ -8,9 +8,9 @@ from raypipe.prepare._files import fit_files, transform_files
 from raypipe.prepare._gc import Collecting, Collection, collect
 from raypipe.prepare._join import enrich
 from raypipe.prepare._joined import JOINED_AT, JOINED_LABEL, JOINED_MANIFEST, Joined
+from raypipe.prepare._load import DataSize, Loaded, LoadPrepared
 from raypipe.prepare._plan import Plan, make_plan
 from raypipe.prepare._prepare import find_prepared, joined_digest, pending, prepare, prepared_digest
-from raypipe.prepare._load import DataSize, Loaded, LoadPrepared
 from raypipe.prepare._prepared import MANIFEST, Prepared
 from raypipe.prepare._task import Task
 from raypipe.prepare._training import FittedTraining, fit_transform_training

@@ -1,5 +1,6 @@
 """The life of a run in MLflow: opened, gone on with, ended as what became of it."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -90,6 +91,7 @@ def _system_metrics(connection: Connection, run_id: str) -> Iterator[None]:
     """
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+    logging.getLogger(SystemMetricsMonitor.__module__).setLevel(logging.WARNING)  # it tells of its start and its end
     with upstream_warnings_ignored():
         monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=connection.uri)
         monitor.start()
