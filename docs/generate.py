@@ -33,11 +33,13 @@ from raypipe.contract import ColumnType
 from raypipe.core.compose import packaged
 from raypipe.core.config import is_config
 from raypipe.core.explain import dotted
+from raypipe.core.sizes import Size
 from raypipe.pipeline import Experiment
 
 HERE = Path(__file__).resolve().parent
 PLAIN = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", type(None): "null"}
 PLAIN |= {date: "date", datetime: "date and time", timedelta: "duration such as `90m`, `3h`, `7d`"}
+SIZE = "size such as `512 MiB`, `2 GiB`"
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "min_length": "min. length"}
 INTRO = """\
 # Settings
@@ -191,8 +193,7 @@ def type_text(field: FieldInfo) -> str:
 def _words(hint: Any) -> str:
     origin, members = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
-        inner = [m for extra in members[1:] for m in (extra.metadata if isinstance(extra, FieldInfo) else [extra])]
-        return _words(members[0]) + _bounds(inner)
+        return SIZE if hint == Size else _annotated(*members)
     if origin is typing.Literal:
         return ", ".join(f"`{member}`" for member in members)
     if origin in (typing.Union, types.UnionType):
@@ -208,10 +209,15 @@ def _words(hint: Any) -> str:
     return kind_of(hint) or "settings below"
 
 
+def _annotated(hint: Any, *extras: Any) -> str:
+    inner = [m for extra in extras for m in (extra.metadata if isinstance(extra, FieldInfo) else [extra])]
+    return _words(hint) + _bounds(inner)
+
+
 def kind_of(cls: type[Any]) -> str:
     """The words that choose a member of a union, or "" where there is nothing to choose."""
-    default = fields_of(cls)["kind"].default if "kind" in fields_of(cls) else None
-    return f"`kind: {default}`" if isinstance(default, str) else ""
+    kinds = typing.get_args(fields_of(cls)["kind"].annotation) if "kind" in fields_of(cls) else ()
+    return f"`kind: {kinds[0]}`" if len(kinds) == 1 else ""
 
 
 def _bounds(metadata: list[Any]) -> str:

@@ -1,8 +1,6 @@
 """Small real data sets as tensors, and a loop that remembers: shared by the tests of models and of training."""
 
 import json
-import os
-import signal
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from raypipe.core.config import config
 from raypipe.core.errors import TrainingError
 from raypipe.core.tensors import LabelledTensors, Target, Tensors, TrainingData
 from raypipe.core.tensors import TensorSpecs as Specs
-from raypipe.models import Checkpoint, FittedModel, Framework, Loop, Mlp, Recipe
+from raypipe.models import Checkpoint, Framework, Loop, Recipe
 
 KINDS = ("binary", "multiclass", "regression")
 _LOADERS = {"binary": datasets.load_breast_cancer, "multiclass": datasets.load_wine, "regression": datasets.load_diabetes}
@@ -140,24 +138,3 @@ class FittedCentroids:
     def load(cls, folder: Path) -> "FittedCentroids":
         """The inverse of `save`."""
         return cls(np.array(json.loads((folder / "centroids.json").read_text()), dtype=np.float32))
-
-
-@config
-class DyingMlp(Mlp):
-    """A network whose second worker is killed with -9 when it reports epoch 4, once; `marker` is the file that says so."""
-
-    kind: ClassVar[str] = "dying"
-    marker: str
-
-    def train(self, data: TrainingData, loop: Loop) -> FittedModel:
-        """As `Mlp`, but for the kill."""
-        report, marker = loop.report, Path(self.marker)
-
-        def report_and_die(step: int, metrics: Mapping[str, float]) -> None:
-            report(step, metrics)
-            if step == 4 and loop.rank == 1 and not marker.exists():
-                marker.write_text(str(step))
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        loop.report = report_and_die
-        return super().train(data, loop)

@@ -45,7 +45,7 @@ from raypipe.bundle._parity import Probe, compare_back_ends, compare_loaded, mak
 from raypipe.core.errors import BundleError, RaypipeError
 from raypipe.core.tensors import Target, Tensors
 from raypipe.features import ARROW_FILE, JSON_FILE, FittedFeatures
-from raypipe.models import FittedModel, load_model
+from raypipe.models import FittedModel, NeedsModules, load_model, own_modules
 
 _FEATURE_FILES = (JSON_FILE, ARROW_FILE)
 _CALIBRATOR = "calibrator.json"
@@ -113,7 +113,8 @@ def _write(bundle: Bundle, folder: Path, modules: Sequence[str], uri: str) -> st
     _write_json(folder / "meta.json", dict(bundle.meta))
     _write_json(folder / "profile.json", dict(bundle.profile))
     _write_json(folder / "parity.json", probe.parity.to_dict())
-    needs = find_needs({type(bundle.model).__module__, *bundle.features.modules, *modules}, uri)
+    of_model = bundle.model.modules if isinstance(bundle.model, NeedsModules) else ()
+    needs = find_needs({type(bundle.model).__module__, *of_model, *bundle.features.modules, *modules}, uri)
     digest = write_manifest(folder, needs.requires, needs.code)
     loaded, golden = _read(folder)
     compare_loaded(loaded.features, probe, tensors, uri=uri)
@@ -193,8 +194,7 @@ def _load_features(folder: Path, checked_modules: Collection[str]) -> FittedFeat
 def _load_model(folder: Path, checked_modules: Collection[str]) -> FittedModel:
     """The model; a user's class is imported only from a module that the manifest lists and whose sha256 was checked."""
     kind = _read_json(folder / "model.json")["kind"]
-    module, _, name = kind.partition(":")
-    if name and module not in checked_modules:
+    for module in sorted(own_modules(kind, folder / "model") - set(checked_modules)):
         raise BundleError(str(folder), f"model.json names module {module}, which {MANIFEST} does not list")
     return load_model(kind, folder / "model")
 

@@ -17,7 +17,10 @@ import pyarrow.compute as pc
 
 import raypipe
 
-_LIBRARIES = ("numpy", "pyarrow", "polars", "ray", "scikit-learn", "torch", "tzdata", "xgboost-cpu", "xgboost")
+_LIBRARIES = (
+    *("lightgbm", "numpy", "onnxruntime", "pyarrow", "polars", "ray", "scikit-learn", "skops", "torch", "tzdata"),
+    *("xgboost-cpu", "xgboost"),
+)
 
 
 def digest_json(value: Any) -> str:

@@ -51,7 +51,7 @@ class DriverLoop:
         self, *, state: TrainingState, trainer: Trainer, num_threads: int, device: str, cpus: float, on_progress: OnProgress
     ) -> None:
         self.seed, self.recipe, self.num_threads, self.device = trainer.seed, trainer.recipe, num_threads, device
-        self.memory_bytes = trainer.memory or int(available_bytes() * _MEMORY_SHARE)
+        self.memory_bytes = memory_bound(trainer)
         self.curve: Curve = []
         self._notes: list[str] = []
         self._state, self._keep_best, self._on_progress = state, trainer.keep_best, on_progress
@@ -200,7 +200,12 @@ def _nobody(step: int, metrics: dict[str, float]) -> None:
     """Followers of a worker read its progress from storage."""
 
 
-def available_bytes() -> int:
+def memory_bound(trainer: Trainer) -> int:
+    """Memory that a process may fill with training data."""
+    return trainer.memory or int(_available_bytes() * _MEMORY_SHARE)
+
+
+def _available_bytes() -> int:
     """Memory that this machine, or the container that this process is in, has left."""
     found = {line.split(":")[0]: line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines()}
     available = int(found["MemAvailable"]) * 1024

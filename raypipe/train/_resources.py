@@ -1,6 +1,6 @@
 """What the workers ask of the cluster, refused at once when it can never give it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,9 +40,7 @@ def request_for(model: Model, trainer: Trainer) -> Request:
     if not ray.is_initialized():
         raise TrainingError(model.kind, "Ray is not started", "start it first: raypipe.core.cluster.Cluster().start()")
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    without, with_gpu = _request(trainer, use_gpu=False), _request(trainer, use_gpu=True)
-    auto = trainer.use_gpu == "auto" and places(nodes, with_gpu) >= trainer.least_workers
-    request = with_gpu if trainer.use_gpu is True or auto else without
+    request = request_on(nodes, trainer)
     room = places(nodes, request)
     if room < trainer.least_workers and not trainer.can_grow:
         raise TrainingError(
@@ -54,7 +52,14 @@ def request_for(model: Model, trainer: Trainer) -> Request:
     return request
 
 
-def places(nodes: list[dict[str, Any]], request: Request) -> int:
+def request_on(nodes: Sequence[Mapping[str, Any]], trainer: Trainer) -> Request:
+    """What a worker of `trainer` takes where the cluster has `nodes` (of ``ray.nodes()``)."""
+    with_gpu = _request(trainer, use_gpu=True)
+    auto = trainer.use_gpu == "auto" and places(nodes, with_gpu) >= trainer.least_workers
+    return with_gpu if trainer.use_gpu is True or auto else _request(trainer, use_gpu=False)
+
+
+def places(nodes: Sequence[Mapping[str, Any]], request: Request) -> int:
     """How many workers fit the nodes together."""
     return sum(_places_on(node, request) for node in nodes)
 

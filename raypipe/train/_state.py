@@ -213,3 +213,9 @@ def _check_loads_back(model: FittedModel, folder: Path) -> None:
         raise TrainingError(model.kind, f"the fitted model does not load back ({error.problem})", way_out) from error
     if type(loaded) is not type(model):
         raise TrainingError(model.kind, f"the fitted model loads back as a {import_path(type(loaded))}", way_out)
+
+
+def curve_so_far(*, uri: str, fingerprint: str) -> Curve:
+    """The curve up to the checkpoint from which a training would go on; empty where it would start anew."""
+    saved = TrainingState(uri=storage.join(uri, fingerprint)).restore()
+    return [] if saved is None else saved.curve

@@ -15,13 +15,10 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from raypipe.core.errors import RaypipeError
-from raypipe.core.storage import join
 from raypipe.core.tensors import TrainingData
 from raypipe.models import Stepped
 from raypipe.prepare import LoadPrepared
-from raypipe.train import train_model
-from raypipe.train._loops import available_bytes
-from raypipe.train._state import TrainingState
+from raypipe.train import curve_so_far, memory_bound, train_model
 from raypipe.tune._marks import Marks, Report, worst
 from raypipe.tune._settings import Metric, Mode
 from raypipe.tune._work import TrialSpec
@@ -78,7 +75,7 @@ class Kept:
         self._stack.close()
         load = spec.load
         if isinstance(load, LoadPrepared):
-            data = self._stack.enter_context(load.within(spec.trainer.memory or available_bytes() // 2)).data
+            data = self._stack.enter_context(load.within(memory_bound(spec.trainer))).data
         else:
             data = load()
         self._key, self._data = spec.data_key, data
@@ -117,7 +114,7 @@ class Attempt:
     def _run(self) -> None:
         spec = self._work.spec
         try:
-            for point in _earlier(spec):
+            for point in curve_so_far(uri=spec.uri, fingerprint=spec.fingerprint):
                 self._follow(point)
             trained = train_model(
                 spec.model,
@@ -168,9 +165,3 @@ class Attempt:
             self._points = self._points if curve is None else curve
             last = Report(percent=0 if error else 100, value=worst(self._work.mode) if value is None else value)
             self._ready.put({**self._report(last), "ended": True, "error": error or "", "done": True})
-
-
-def _earlier(spec: TrialSpec) -> list[dict[str, float]]:
-    """The curve up to the checkpoint from which the training goes on; a scheduler has to see it, too."""
-    saved = TrainingState(uri=join(spec.uri, spec.fingerprint)).restore()
-    return [] if saved is None else saved.curve

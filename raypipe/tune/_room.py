@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raypipe.core.errors import ConfigError
-from raypipe.train import Trainer
+from raypipe.train import Request, Trainer, places, request_on
 from raypipe.tune._settings import Tuning
 
 
@@ -38,28 +38,24 @@ def find_room(trainers: Sequence[Trainer], tuning: Tuning, nodes: Sequence[Mappi
     Raises:
         ConfigError: when there is none for one of them, naming what it takes and what there is.
     """
-    there = [node["Resources"] for node in nodes if node["Alive"]]
-    gpus = any(node.get("GPU", 0.0) >= 1.0 for node in there)
+    there = [node for node in nodes if node["Alive"]]
+    gpus = any(node["Resources"].get("GPU", 0.0) >= 1.0 for node in there)
     in_driver = all(trainer.in_driver for trainer in trainers)
     room = Room(num_trials=1, in_driver=in_driver, has_gpus=gpus)
     found = min(_places(trainer, room, there) for trainer in trainers)
     return Room(num_trials=min(found, tuning.max_concurrent or found), in_driver=in_driver, has_gpus=gpus)
 
 
-def _places(trainer: Trainer, room: Room, nodes: Sequence[Mapping[str, float]]) -> int:
+def _places(trainer: Trainer, room: Room, nodes: Sequence[Mapping[str, Any]]) -> int:
     if trainer.in_driver:
-        each, workers, what = room.resources(trainer), 1, "trainer.num_threads"
+        request, workers, what = Request(resources=room.resources(trainer), labels={}), 1, "trainer.num_threads"
     else:
-        gpu = trainer.use_gpu is True or (trainer.use_gpu == "auto" and room.has_gpus)
-        each = {"CPU": trainer.cpus_per_worker} | ({"GPU": trainer.gpus_per_worker} if gpu else {})
-        workers, what = trainer.least_workers, "trainer.num_workers or trainer.cpus_per_worker"
-    fitting = sum(int(min(node.get(name, 0.0) / value for name, value in each.items()) + 1e-9) for node in nodes)
+        request, workers = request_on(nodes, trainer), trainer.least_workers
+        what = "trainer.num_workers or what each worker takes"
+    fitting = places(nodes, request)
     if fitting >= workers:
-        most = trainer.most_workers if not trainer.in_driver else 1
-        return max(1, fitting // most)
+        return fitting if trainer.in_driver else max(1, fitting // trainer.most_workers)
     if trainer.can_grow and not trainer.in_driver:
         return 1
-    takes = " and ".join(f"{value:g} {name}" for name, value in each.items())
-    has = "; ".join(f"{node.get('CPU', 0.0):g} CPU {node.get('GPU', 0.0):g} GPU" for node in nodes)
     of = "" if trainer.in_driver else f"{workers} worker(s) with "
-    raise ConfigError([f"a trial takes {of}{takes}, which the cluster does not have (nodes: {has}); lower {what}"])
+    raise ConfigError([f"a trial takes {of}{request}, which the cluster does not have (room for {fitting}); lower {what}"])
