@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks import _data, _features_page, _tables
+from benchmarks import _data, _features_page, _tables, train_search
 from benchmarks._demo import demo
 from benchmarks._features import Size, feature_benches
 from benchmarks._figure import PAGE, RESULTS, Figure
@@ -19,6 +19,10 @@ from benchmarks._overhead import overhead
 from benchmarks.data_audit import data_audit
 from benchmarks.data_joins import data_joins
 from benchmarks.data_kills import data_kills
+from benchmarks.score_batch import score_batch
+from benchmarks.train_kills import train_kills
+from benchmarks.train_torch import train_torch
+from benchmarks.train_trees import train_trees
 
 BENCHES: dict[str, Callable[[], Sequence[Figure]]] = {
     "demo": demo,
@@ -27,6 +31,11 @@ BENCHES: dict[str, Callable[[], Sequence[Figure]]] = {
     "data_joins": data_joins,
     "data_audit": data_audit,
     "data_kills": data_kills,
+    "train_trees": train_trees,
+    "train_torch": train_torch,
+    "train_kills": train_kills,
+    "score_batch": score_batch,
+    **train_search.BENCHES,
     **_data.BENCHES,
 }
 

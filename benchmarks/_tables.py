@@ -44,7 +44,7 @@ thread a core.
 )
 TRAIN = Page(
     path=ROOT / "benchmarks" / "train.md",
-    prefixes=("train_", "score_"),
+    prefixes=("train_", "search_", "score_"),
     introduction="""# Training, tuning and scoring, measured
 
 Written by `make bench`. Each way runs in a process of its own on all cores, in turn with the other; a ratio is the median of

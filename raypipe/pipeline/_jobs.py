@@ -4,7 +4,7 @@ from typing import Any
 
 from raypipe.core.console import say
 from raypipe.core.job import JobRecord
-from raypipe.evaluate import Evaluation, Promote
+from raypipe.evaluate import Promote
 from raypipe.pipeline import _live, _promote, _session
 from raypipe.pipeline._audit import audit
 from raypipe.pipeline._data import ingested_facts
@@ -50,7 +50,8 @@ def run_evaluate(run: Experiment, record: JobRecord) -> None:
     tables = _session.open_tables(session)
     prepared = _session.prepare_data(session, tables)
     trained = _as_trained(version)
-    found: dict[str, Evaluation] = _session.evaluate(session, f"version-{version.version}", trained, prepared)
+    step = f"version-{version.version}"
+    found = _session.inspect(session, step, trained, prepared, _session.evaluate(session, step, trained, prepared))
     _session.show_evaluations({f"{version.name}@{version.version}": found})
     outcome = _promote.gate(session, trained, prepared, found["test"])
     key = trained.candidate

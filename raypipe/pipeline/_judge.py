@@ -1,7 +1,7 @@
 """Judging: evaluations of bundles on held-out rows, the choice among candidates, and the gate."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,6 @@ from raypipe.core.config import to_settings
 from raypipe.core.digest import digest_json
 from raypipe.evaluate import Comparison, Evaluation, GateReport, Hold, Promote, ScoredRows, check_metric, choice_of, evaluate
 from raypipe.pipeline._experiment import Experiment
-from raypipe.pipeline._inside import look_inside
 from raypipe.prepare import Prepared
 from raypipe.registry import ModelVersion
 from raypipe.score import loaded, score_split
@@ -45,13 +44,11 @@ def scored_rows(run: Experiment, prepared: Prepared, split: str, *, uri: str, di
 
 
 def evaluate_bundle(run: Experiment, prepared: Prepared, *, uri: str, digest: str) -> dict[str, Any]:
-    """Evaluations on validation and test rows, as stored by the step; that of test with what was found inside the model."""
-    found = {
-        split: evaluate(scored_rows(run, prepared, split, uri=uri, digest=digest), evaluator=run.evaluator)
+    """Evaluations on validation and test rows, as stored by the step."""
+    return {
+        split: evaluate(scored_rows(run, prepared, split, uri=uri, digest=digest), evaluator=run.evaluator).to_dict()
         for split in ("validation", "test")
     }
-    found["test"] = replace(found["test"], **look_inside(run, prepared, uri=uri, digest=digest))
-    return {split: evaluation.to_dict() for split, evaluation in found.items()}
 
 
 def choose(run: Experiment, evaluations: Mapping[str, Evaluation]) -> str:

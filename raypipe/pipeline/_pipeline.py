@@ -35,6 +35,7 @@ def run_pipeline(run: Experiment, record: JobRecord) -> None:
     _session.show_evaluations(found)
     chosen = choose(run, {name: by_split["validation"] for name, by_split in found.items()})
     say(f"  chosen on validation: {chosen}")
+    found[chosen] = _session.inspect(session, chosen, trained[chosen], prepared, found[chosen])
     _promote.keep(session, trained[chosen], prepared)
     outcome = _promote.gate(session, trained[chosen], prepared, found[chosen]["test"])
     report_uri = _promote.report(session, outcome, prepared=prepared, tables=tables, trained=trained, evaluations=found)

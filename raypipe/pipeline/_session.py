@@ -15,6 +15,7 @@ from raypipe.pipeline._data import aside, show_ingested
 from raypipe.pipeline._events import ingest_told, train_told
 from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._finish import finished_fingerprint
+from raypipe.pipeline._inside import look_inside
 from raypipe.pipeline._judge import evaluate_bundle
 from raypipe.pipeline._provenance import provenance_of, record_provenance
 from raypipe.pipeline._steps import ALL_TOGETHER, Step, Steps, fingerprint
@@ -183,11 +184,7 @@ def train(
 
 def evaluate(session: Session, name: str, trained: TrainedBundle, prepared: Prepared) -> dict[str, Evaluation]:
     """Evaluations of a bundle on validation and test rows, unless they were made before."""
-    parts = fingerprint(
-        settings=to_settings(session.run.evaluator),
-        inputs={"bundle": trained.digest, "prepared": prepared.digest},
-        packages=_EVALUATED_BY,
-    )
+    parts = _judged_by(session.run, trained, prepared)
 
     def work() -> Mapping[str, Any]:
         with prepared.in_use():
@@ -195,6 +192,25 @@ def evaluate(session: Session, name: str, trained: TrainedBundle, prepared: Prep
 
     step = session.steps.cached(f"evaluate-{name}", parts, work, engine=DATA)
     return {split: Evaluation.from_dict(found) for split, found in step.result.items()}
+
+
+def inspect(
+    session: Session, name: str, trained: TrainedBundle, prepared: Prepared, found: Mapping[str, Evaluation]
+) -> dict[str, Evaluation]:
+    """The evaluations `found`, that of test with what the bundle goes by and how it behaves, unless it was looked at before."""
+
+    def work() -> Mapping[str, Any]:
+        with prepared.in_use():
+            inside = look_inside(session.run, prepared, uri=trained.bundle_uri, digest=trained.digest)
+        return replace(found["test"], **inside).to_dict()
+
+    step = session.steps.cached(f"inspect-{name}", _judged_by(session.run, trained, prepared), work, engine=DATA)
+    return {**found, "test": Evaluation.from_dict(dict(step.result))}
+
+
+def _judged_by(run: Experiment, trained: TrainedBundle, prepared: Prepared) -> dict[str, Any]:
+    inputs = {"bundle": trained.digest, "prepared": prepared.digest}
+    return fingerprint(settings=to_settings(run.evaluator), inputs=inputs, packages=_EVALUATED_BY)
 
 
 def show_evaluations(evaluations: Mapping[str, Mapping[str, Evaluation]]) -> None:

@@ -74,7 +74,7 @@ def _hand_on(sweep: Sweep, searched: Searched, variant: Variant, record: JobReco
     name = run.model.kind
     trained = _session.train(session, name, Candidate(model=run.model, trainer=run.trainer), prepared, tables)
     _promote.keep(session, trained, prepared)
-    found = _session.evaluate(session, name, trained, prepared)
+    found = _session.inspect(session, name, trained, prepared, _session.evaluate(session, name, trained, prepared))
     _session.show_evaluations({name: found})
     outcome = _promote.gate(session, trained, prepared, found["test"])
     made, judged = {name: trained}, {name: found}
