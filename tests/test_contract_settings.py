@@ -109,7 +109,7 @@ BAD_COLUMNS: list[tuple[Any, str]] = [
     ({"type": "date", "min": "2000-01-02", "max": "2000-01-01"}, "is larger than max"),
     ({"type": "float64", "min": "3"}, "min '3' does not fit a column of type float64"),
     ({"type": "string", "min": 3}, "min and max are for int64 and float64, and for times, not string"),
-    ({"type": "int64", "max_length": 3}, "are for texts and lists, not int64"),
+    ({"type": "int64", "max_length": 3}, "are for texts, lists and bytes, not int64"),
     ({"type": "string", "min_length": 3, "max_length": 2}, "min_length 3 is larger than max_length 2"),
     ({"type": "int64", "max_share": 0.5}, "max_share has an effect with severity fail only"),
     ({"type": "int64", "optional": True, "nullable": False}, "an optional column is null where it is missing"),

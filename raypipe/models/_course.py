@@ -31,7 +31,7 @@ class Course:
 
     Attributes:
         step: Finished steps.
-        best_step: The one with the lowest validation loss, 0 before the first.
+        best_step: The one with the lowest validation loss, 0 before the first; however small the fall was.
         best_loss: That loss.
         updates: Changes of the weights so far; a model that changes them more than once in a step counts them itself.
     """
@@ -44,8 +44,9 @@ class Course:
         self._kind, self._loop, self._max_steps, self._way_out = kind, loop, max_steps, way_out
         self._patience = patience if recipe.patience is None else recipe.patience
         self._every = recipe.checkpoint_every or checkpoint_every
+        self._fall_step, self._fall_loss = 0, math.inf  # of the last fall by min_improvement: patience counts from there
         self._first_loss, self._seconds_before, self._started_s = math.inf, 0.0, time.monotonic()
-        self._out_of_budget = False
+        self._core_hours_before, self._out_of_budget = loop.core_hours, False
 
     @property
     def seconds(self) -> float:
@@ -53,11 +54,24 @@ class Course:
         return self._seconds_before + time.monotonic() - self._started_s
 
     @property
+    def seconds_left(self) -> float:
+        """Until a budget is used up, as this process sees it; infinite without one, not above 0 when it is."""
+        recipe, left_s = self._loop.recipe, math.inf
+        if recipe.max_seconds is not None:
+            left_s = recipe.max_seconds - self.seconds
+        if recipe.max_core_hours is not None:
+            seconds = time.monotonic() - self._started_s
+            hours = self._loop.core_hours
+            pace = max(hours - self._core_hours_before, 1e-12) / max(seconds, 1e-9)
+            left_s = min(left_s, (recipe.max_core_hours - hours) / pace)
+        return left_s
+
+    @property
     def goes_on(self) -> bool:
         """Whether there is another step."""
         updates = self._loop.recipe.max_updates
         done = self.step >= self._max_steps or (updates is not None and self.updates >= updates)
-        tired = self._patience > 0 and self.step - self.best_step >= self._patience
+        tired = self._patience > 0 and self.step - self._fall_step >= self._patience
         return not (done or tired or self._out_of_budget)
 
     def advance(self, metrics: Mapping[str, float], *, updates: int = 1) -> bool:
@@ -85,7 +99,9 @@ class Course:
             problem = f"the validation loss exploded: {loss:.3g} after step {self.step}, {self._first_loss:.3g} after the first"
             raise TrainingError(self._kind, problem, self._way_out)
         self._check_budget()
-        if loss < self.best_loss - (self._loop.recipe.min_improvement if self.best_step else 0.0):
+        if loss < self._fall_loss - (self._loop.recipe.min_improvement if self._fall_step else 0.0):
+            self._fall_step, self._fall_loss = self.step, loss
+        if loss < self.best_loss:
             self.best_step, self.best_loss = self.step, loss
             return True
         return False
@@ -115,6 +131,8 @@ class Course:
             "step": self.step,
             "best_step": self.best_step,
             "best_loss": self.best_loss if self.best_step else None,
+            "fall_step": self._fall_step,
+            "fall_loss": self._fall_loss if self._fall_step else None,
             "first_loss": self._first_loss if self.step else None,
             "updates": self.updates,
             "seconds": self.seconds,
@@ -129,10 +147,17 @@ class Course:
         state = dict(saved.state)
         progress = json.loads(state.pop(_PROGRESS))
         self.step, self.best_step, self.updates = progress["step"], progress["best_step"], progress["updates"]
-        self.best_loss = math.inf if progress["best_loss"] is None else progress["best_loss"]
-        self._first_loss = math.inf if progress["first_loss"] is None else progress["first_loss"]
+        self.best_loss = _number(progress["best_loss"])
+        self._fall_step, self._fall_loss = progress["fall_step"], _number(progress["fall_loss"])
+        self._first_loss = _number(progress["first_loss"])
         self._seconds_before = progress["seconds"]
+        if self.step:
+            self._check_budget()
         return state
+
+
+def _number(loss: float | None) -> float:
+    return math.inf if loss is None else loss
 
 
 def _words(name: str) -> str:

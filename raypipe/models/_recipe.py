@@ -49,9 +49,10 @@ class Recipe:
 
     Attributes:
         patience: Steps without a lower validation loss before training stops; None takes the model's own, 0 never stops.
-        min_improvement: How much lower counts as lower.
+        min_improvement: How much lower counts as lower for `patience`; the lowest is kept however little lower it is.
         max_updates: Most changes of the weights: batches of gradient descent, boosting rounds.
-        max_seconds: Wall-clock bound over all runs of this training; it stops after the step that passes it.
+        max_seconds: Wall-clock bound over all runs of this training; it stops after the step that passes it, a network after
+            the batch.
         max_core_hours: The same for the core-hours of all its processes together.
         checkpoint_every: Steps between checkpoints; None takes the model's own.
         checkpoint_seconds: Also a checkpoint within an epoch when the last one is so old.

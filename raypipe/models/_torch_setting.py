@@ -1,16 +1,19 @@
 """What a training of a network sets in PyTorch and puts back, what it compiles, and when it saves within an epoch."""
 
+import math
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 
 from raypipe.core.errors import TrainingError
+from raypipe.models._course import Course
 from raypipe.models._protocols import Loop
 from raypipe.models._torch_answers import Forward
 
@@ -50,15 +53,18 @@ def compiled(network: nn.Module, kind: str) -> Forward:
     return torch.compile(network)
 
 
-class SaveClock:
-    """Says after which batches a checkpoint within an epoch is due, the same in all processes.
+class BatchClock:
+    """Says after which batches within an epoch a checkpoint is due, or a budget is used up, the same in all processes.
 
     Processes agree by a collective. It is not made after each batch: the first process tells with each answer how many
     batches the next question can wait, half of those that it expects until then.
     """
 
-    def __init__(self, loop: Loop) -> None:
-        self._loop, self._every_s = loop, loop.recipe.checkpoint_seconds
+    def __init__(self, loop: Loop, course: Course) -> None:
+        recipe = loop.recipe
+        self._loop, self._course, self._every_s = loop, course, recipe.checkpoint_seconds or math.inf
+        bounds = (recipe.checkpoint_seconds, recipe.max_seconds, recipe.max_core_hours)
+        self._has_bounds = any(bound is not None for bound in bounds)
         self.start()
 
     def start(self) -> None:
@@ -66,17 +72,18 @@ class SaveClock:
         self._started_s, self._num_batches = time.monotonic(), 0
         self._ask_at = 1 if self._loop.world_size == 1 else _FIRST_LOOK
 
-    def is_due(self) -> bool:
-        """Another batch is done: whether to save now."""
-        if self._every_s is None:
-            return False
+    def after_batch(self) -> Literal["go on", "save", "stop"]:
+        """Another batch is done: what to do now."""
         self._num_batches += 1
-        if self._num_batches < self._ask_at:
-            return False
-        age_s = time.monotonic() - self._started_s
-        batches_left = self._num_batches * max(0.0, self._every_s - age_s) / max(age_s, 1e-6)
-        wait = 1 if self._loop.world_size == 1 else min(_MOST_BATCHES, max(1, int(batches_left / 2)))
-        is_first = float(self._loop.rank == 0)
-        due, wait_for = self._loop.total(np.array([is_first * (age_s >= self._every_s), is_first * wait]))
+        if not self._has_bounds or self._num_batches < self._ask_at:
+            return "go on"
+        age_s, stop_s = time.monotonic() - self._started_s, self._course.seconds_left
+        save_s = self._every_s - age_s
+        batches_left = self._num_batches * max(0.0, min(save_s, stop_s)) / max(age_s, 1e-6)
+        wait = 1 if self._loop.world_size == 1 else max(1, int(min(_MOST_BATCHES, batches_left / 2)))
+        mine = np.array([save_s <= 0, stop_s <= 0, wait], dtype=np.float64) * (self._loop.rank == 0)
+        save, stop, wait_for = self._loop.total(mine)
         self._ask_at += int(wait_for)
-        return bool(due)
+        if stop:
+            return "stop"
+        return "save" if save else "go on"

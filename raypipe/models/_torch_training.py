@@ -28,7 +28,7 @@ from raypipe.models._protocols import Loop
 from raypipe.models._torch_answers import as_tensor, outputs_in_chunks
 from raypipe.models._torch_batches import Batch, Batches
 from raypipe.models._torch_loss import Loss
-from raypipe.models._torch_setting import SaveClock, compiled, setting
+from raypipe.models._torch_setting import BatchClock, compiled, setting
 
 _PATIENCE = 4
 _WAY_OUT = "lower model.learning_rate, or scale the number features"
@@ -121,15 +121,15 @@ class _Training:
         self._restore()
         self._wrapped = loop.wrap(self._network)
         self._forward = compiled(self._wrapped, model.kind) if loop.recipe.compile else self._wrapped
-        self._clock = SaveClock(loop)
+        self._clock = BatchClock(loop, self._course)
 
     def run(self) -> TrainedNetwork:
         """Run epochs until enough of them brought nothing."""
         course = self._course
         while course.goes_on:
-            num_batches = min(self._batches.num, self._num_updates - course.updates)
-            train_loss = self._epoch(num_batches)
-            if course.advance({"train_loss": train_loss, **self._validate()}, updates=num_batches):
+            train_loss = self._epoch(min(self._batches.num, self._num_updates - course.updates))
+            num_updates, self._first, self._sums = self._first, 0, _zeros(self._loop.device)
+            if course.advance({"train_loss": train_loss, **self._validate()}, updates=num_updates):
                 self._best = _copied(self._network)
             if course.saves:
                 self._save()
@@ -143,19 +143,21 @@ class _Training:
         )
 
     def _epoch(self, num_batches: int) -> float:
-        """The rest of an epoch; returns the mean loss over its rows, in the label's unit for regression."""
+        """The rest of an epoch, or what the budget leaves of it; returns the mean loss over its rows, in the label's unit."""
         started_s, waited_s, num_rows = time.perf_counter(), self._batches.waited_s, 0
         self._wrapped.train()
         for batch in self._batches.epoch(self._course.step, first=self._first, end=num_batches):
             self._update(batch)
             num_rows += batch.mine
             self._first += 1
-            if self._first < num_batches and self._clock.is_due():
+            now = self._clock.after_batch() if self._first < num_batches else "go on"
+            if now == "stop":
+                break
+            if now == "save":
                 self._save()
         loss, weight = self._loop.total(self._sums.cpu().numpy()).tolist()
         seconds = time.perf_counter() - started_s
         self._loop.measure(rows=num_rows, seconds=seconds, waited_s=self._batches.waited_s - waited_s)
-        self._first, self._sums = 0, _zeros(self._loop.device)
         return self._loss.in_label_unit(loss / weight)
 
     def _update(self, batch: Batch) -> None:

@@ -12,7 +12,7 @@ from raypipe.models import Model, Precision, Recipe, Schedule, Stepped
 
 _RECIPE = frozenset(one.name for one in fields(Recipe))
 _OF_WORKERS = ("cpus_per_worker", "gpus_per_worker", "memory_per_worker", "label_selector", "max_failures", "can_grow")
-_AROUND = ("memory_per_worker", "label_selector", "max_failures", "can_grow", "debug")
+_AROUND = ("memory_per_worker", "label_selector", "max_failures", "can_grow", "memory", "checkpoint_seconds", "debug")
 _Workers = Annotated[int, Field(ge=1)]
 
 
@@ -38,9 +38,10 @@ class Trainer:
         memory: Most training data in the memory of a process, such as 8 GiB; more is read from memory-mapped files on the
             local disk. Null is half of the memory available.
         patience: Steps without a lower validation loss before training stops; null takes the model's own, 0 never stops.
-        min_improvement: How much lower counts as lower.
+        min_improvement: How much lower counts as lower for `patience`; the lowest is kept however little lower it is.
         max_updates: Most changes of the weights: batches of gradient descent, boosting rounds.
-        max_seconds: Wall-clock bound over all runs of this training; it stops after the step that passes it.
+        max_seconds: Wall-clock bound over all runs of this training; it stops after the step that passes it, a network after
+            the batch.
         max_core_hours: The same for CPUs times hours of all its processes.
         checkpoint_every: Steps between checkpoints; null takes the model's own.
         checkpoint_seconds: Also a checkpoint within an epoch when the last one is so old.

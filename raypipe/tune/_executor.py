@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -40,11 +41,12 @@ def execute(ledger: Ledger, tuning: Tuning, room: Room) -> None:
     past = [trial for trial in ledger.trials.values() if trial.status in ("finished", "stopped")]
     end = _End(tuning.max_seconds)
     with _environment(), tempfile.TemporaryDirectory(prefix="raypipe-tune-") as scratch:
+        searcher = _Searcher(ledger, tuning, room, end)
         tuner = tune.Tuner(
             TrialActor,
             tune_config=tune.TuneConfig(
                 num_samples=-1,
-                search_alg=_Searcher(ledger, tuning, room, end),
+                search_alg=searcher,
                 scheduler=make_scheduler(tuning, past),
                 max_concurrent_trials=room.num_trials,
                 reuse_actors=room.in_driver,
@@ -54,6 +56,7 @@ def execute(ledger: Ledger, tuning: Tuning, room: Room) -> None:
                 storage_path=scratch,
                 stop=end,
                 verbose=0,
+                callbacks=[_Deaths(searcher)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=tuning.max_failures),
             ),
@@ -112,18 +115,21 @@ class _Searcher(Searcher):  # type: ignore[misc]  # Ray is untyped
             self._ledger.progressed(self._numbers[trial_id], result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT001, FBT002  # Tune's signature
-        """A trial ended, was stopped by the scheduler, or its process died too often."""
+        """A trial ended, or was stopped by the scheduler; `died` is told of those whose process died."""
+        if error or result is None:
+            return
         with self._noted():
             number = self._numbers[trial_id]
-            if error or result is None:
-                self._ledger.ended(
-                    number, None, status="failed", error="its process died; set tune.max_failures to start it again"
-                )
-            elif "ended" not in result:
+            if "ended" not in result:
                 self._ledger.ended(number, result, status="stopped")
             else:
                 problem = result["error"] or None
                 self._ledger.ended(number, result, status="failed" if problem else "finished", error=problem)
+
+    def died(self, trial_id: str, said: str) -> None:
+        """The process of a trial died too often, and `said` is Ray's last word on it."""
+        with self._noted():
+            self._ledger.ended(self._numbers[trial_id], None, status="failed", error=cause_of_death(said))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the records of the search are its state."""
@@ -138,6 +144,27 @@ class _Searcher(Searcher):  # type: ignore[misc]  # Ray is untyped
             yield
         except Exception as error:  # noqa: BLE001  # raised again when Tune has ended
             self._end.problem = self._end.problem or error
+
+
+class _Deaths(tune.Callback):  # type: ignore[misc]  # Ray is untyped
+    """Tells the searcher what it is not told by Tune: why the process of a trial died."""
+
+    def __init__(self, searcher: _Searcher) -> None:
+        self._searcher = searcher
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002  # Tune's signature
+        """A trial is not started again."""
+        self._searcher.died(trial.trial_id, Path(trial.error_file).read_text(encoding="utf-8"))
+
+
+def cause_of_death(said: str) -> str:
+    """One line on why a process died, from what Ray says in many; an exception's own traceback stays whole."""
+    if "Traceback" in said:
+        return said[said.index("ray::") :].strip() if "ray::" in said else said.strip()
+    if "running low on memory" in said or "(OOM)" in said:
+        return "its process was killed because the machine ran out of memory; lower tune.max_concurrent"
+    detail = said.partition("Worker exit detail: ")[2].partition(". ")[0].strip().rstrip(".")
+    return f"its process died{f' ({detail})' if detail else ''}; set tune.max_failures to start it again"
 
 
 @contextmanager
