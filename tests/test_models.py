@@ -9,7 +9,7 @@ from sklearn import metrics
 
 from raypipe.core.errors import FeatureError, TrainingError
 from raypipe.core.tensors import LabelledTensors, Target, TensorSpecs, TrainingData
-from raypipe.models import FittedModel, FittedXgboost, Lightgbm, Linear, Mlp, Recipe, Xgboost, load_model, roc_auc
+from raypipe.models import Course, FittedModel, FittedXgboost, Lightgbm, Linear, Mlp, Recipe, Xgboost, load_model, roc_auc
 
 XGBOOST = Xgboost(num_rounds=60, max_depth=3, subsample=0.7, colsample=0.8)
 LIGHTGBM = Lightgbm(num_rounds=60, num_leaves=7, min_leaf_rows=5, subsample=0.7, colsample=0.8)
@@ -62,6 +62,18 @@ def test_the_kept_step_has_the_lowest_reported_loss_and_the_loss_is_that_of_the_
     assert "train_loss" in best
     if kind == "binary":
         assert best["validation_auc"] == pytest.approx(metrics.roc_auc_score(y_N, answers), abs=1e-6)
+
+
+def test_small_falls_are_kept_but_do_not_keep_a_training_going():
+    recipe = Recipe(patience=3, min_improvement=0.1, checkpoint_every=1)
+    loop, told = MemoryLoop(recipe=recipe), []
+    for loss in (1.0, 0.95, 0.85, 0.84, 0.83, 0.82, 0.5):  # falls by 0.1 in step 3 for the last time
+        course = Course("x", loop, max_steps=9, patience=0, checkpoint_every=1)  # each step goes on from a checkpoint
+        course.restore()
+        if course.goes_on:
+            told.append(course.advance({"validation_loss": loss}))
+            course.save({})
+    assert (told, course.best_step, course.best_loss) == ([True] * 6, 6, 0.82)
 
 
 @pytest.mark.parametrize("model", WITH_LINEAR)

@@ -148,9 +148,15 @@ def test_a_program_answers_in_a_process_that_has_never_heard_of_its_class_and_un
 
 
 CODE = "__import__('os').system('touch hacked')"
+ENUM = json.dumps({"__enum__": True, "fqn": "hacking:x", "name": "y"})
+TREE = json.dumps([1, {"type": "builtins.dict", "context": ENUM, "children_spec": []}])
 HOSTILE = {
     "a function as operator": ("target", "torch.hub.load", "the operator torch.hub.load"),
     "an operator that opens files": ("target", "torch.ops.aten.from_file.default", "the operator torch.ops.aten.from_file"),
+    "an operator of TorchScript alone": ("target", "torch.ops.aten.save.default", "the operator torch.ops.aten.save"),
+    "a module to import in a structure": ("in_spec", TREE, "the structure"),
+    "a power that takes hours": ("expr_str", "Pow(Integer(9), Pow(Integer(9), Integer(8)))", "the expression"),
+    "digits that take hours to match": ("expr_str", "9" * 500 + "!", "the expression"),
     "code as guard": ("guards_code", [CODE], "guards"),
     "code as size": ("expr_str", CODE, "the expression"),
     "code as name": ("name", "x = 1\nimport os", "as name"),
@@ -182,7 +188,9 @@ def test_a_program_that_was_tampered_with_is_refused_before_anything_runs(
     for file, content in program.items():
         (tmp_path / file).write_bytes(content)
     (tmp_path / "program.json").write_text(json.dumps(graph))
+    (tmp_path / "hacking.py").write_text("open('hacked', 'w')")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(BundleError, match=said):
         load_model("torch_module", tmp_path)
     assert not (tmp_path / "hacked").exists()

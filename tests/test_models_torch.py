@@ -82,6 +82,16 @@ def test_the_time_between_checkpoints_changes_nothing_but_when_they_are_made():
     assert [checkpoint.step for checkpoint in seldom.saves] == [2]
 
 
+def test_a_budget_that_is_used_up_within_an_epoch_ends_it_there_and_stays_used_up():
+    rows, loop = data(num_rows=130), BatchLoop(recipe=Recipe(max_seconds=1e-9))
+    fitted = MLP.train(rows, loop)
+    assert [rows for rows, _, _ in loop.measured] == [25]  # the first of four batches
+    assert (len(loop.curve), fitted.best_step) == (1, 1)
+    assert json.loads(loop.saved.state["progress.json"])["updates"] == 1
+    assert weights(MLP.train(rows, loop).network) == weights(fitted.network)  # gone on from its checkpoint: nothing is left
+    assert len(loop.curve) == 1
+
+
 def test_pieces_of_a_batch_have_the_gradient_of_the_whole_batch():
     rows, found = data("multiclass"), []
     for accumulate in (1, 4, 1000):

@@ -8,13 +8,24 @@ from raypipe.core.errors import ConfigError
 from raypipe.score import Scoring
 from raypipe.score._folders import MOST_FOLDERS, by_folder, check_folders
 
-SCHEMA = pa.schema([("id", pa.int64()), ("label", pa.string()), ("at", pa.timestamp("us", "UTC")), ("score", pa.float64())])
+SCHEMA = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("label", pa.string()),
+        ("at", pa.timestamp("us", "UTC")),
+        ("score", pa.float64()),
+        ("day", pa.date32()),
+        ("image", pa.binary()),
+    ]
+)
 
 
 @pytest.mark.parametrize(
     ("folder", "words"),
     [
-        ("carrier", "predictions have no column carrier; they have id, label, at, score"),
+        ("carrier", "predictions have no column carrier; they have id, label, at, score, day, image"),
+        ("hour(day)", "hour(day) is of a time, and day is date32[day]"),
+        ("image", "image is binary, which has no name; take another column"),
         ("day(label)", "day(label) is of a time, and label is string"),
         ("at", "take another column, or the day of a time"),
         ("score", "score is double"),
@@ -29,7 +40,7 @@ def test_folders_that_cannot_be_are_refused_with_what_can(folder: str, words: st
 
 
 def test_values_become_names_that_every_file_system_takes_and_differ_when_they_do() -> None:
-    values = ["a", "a/b", "a~2Fb", "ü =", None, "", "../..", "x" * 300, "x" * 301]
+    values = ["a", "a/b", "a~2Fb", "ü =", None, "", "../..", "x" * 300, "x" * 301, "__HIVE_DEFAULT_PARTITION__"]
     rows = pa.table({"label": pa.array(values)})
     found = dict(by_folder(rows, ["label"]))
     assert sorted(row for table in found.values() for row in table.column("label").to_pylist() if row is not None) == sorted(

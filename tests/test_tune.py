@@ -11,7 +11,7 @@ from tune_parts import GROUPS, RATE, STEPS, Composer, fake, space_of
 
 from raypipe.core.compose import Composition
 from raypipe.core.config import build
-from raypipe.core.errors import ConfigError
+from raypipe.core.errors import ConfigError, StorageError
 from raypipe.train import Trainer
 from raypipe.tune import (
     Asha,
@@ -26,6 +26,7 @@ from raypipe.tune import (
     preflight,
     read_space,
 )
+from raypipe.tune._executor import cause_of_death
 from raypipe.tune._ledger import Ledger
 from raypipe.tune._marks import marks_of, reports
 from raypipe.tune._room import find_room
@@ -257,6 +258,35 @@ def test_another_search_of_the_same_name_is_refused_with_what_changed(change, wo
     with pytest.raises(ConfigError) as error:
         store.open(space, change.get("tuning", Tuning(name="a", resume=True)), change.get("fingerprint", {"data": "a"}))
     assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_two_processes_never_run_the_same_search_at_once(tmp_path):
+    store = Store(uri=f"{tmp_path}/searches/a")
+    with store.alone(), pytest.raises(ConfigError, match="search a is running in another process"), store.alone():
+        pass
+    with store.alone():
+        pass
+
+
+def test_a_trial_that_cannot_be_recorded_is_one_clear_line_with_the_way_on(tmp_path):
+    (tmp_path / "trials").write_text("in the way")
+    with pytest.raises(StorageError, match=r"the search cannot be recorded here \(.*\); make room .*tune\.resume=true"):
+        Store(uri=str(tmp_path)).write(fake(0, {"model.rate": 0.1}))
+
+
+KILLED = "The actor died unexpectedly.\nWorker exit type: SYSTEM_ERROR Worker exit detail: Worker exits with end of file. (1) The process"
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (KILLED, "its process died (Worker exits with end of file); set tune.max_failures to start it again"),
+        ("Failure # 1\nTask was killed due to the node running low on memory.", "ran out of memory; lower tune.max_concurrent"),
+        ("Failure # 1\nray::TrialActor.__init__()\nTraceback (most\nKeyError: 'a'\n", "ray::TrialActor.__init__()\nTraceback (most"),
+    ],
+)
+def test_why_the_process_of_a_trial_died_is_said(said, words):
+    assert words in cause_of_death(said)
 
 
 def test_what_was_found_survives_json():

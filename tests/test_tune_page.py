@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from raypipe.pipeline._tune_runs import short_names
 from raypipe.tune._importance import importance_of
 from raypipe.tune._page import best_so_far, ranked, render_search, words_of
 from raypipe.tune._page_charts import Across, Point, plot
@@ -172,3 +173,9 @@ def test_a_plot_keeps_an_outlier_at_the_edge_instead_of_flattening_the_others() 
     assert "1,000,000" not in text
     assert ">0.5200<" in text
     assert text.count("<circle") == 11
+
+
+def test_axes_have_short_names_that_tell_them_apart():
+    names = ["model", "model.max_depth", "features.a.encode", "features.b.encode", "trainer.seed"]
+    assert short_names(names) == ["model", "max_depth", "a.encode", "b.encode", "seed"]
+    assert short_names(["model", "split.model"]) == ["model", "split.model"]

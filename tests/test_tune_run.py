@@ -132,7 +132,7 @@ def test_a_trial_whose_process_is_killed_is_started_again_and_goes_on_from_its_c
         uri=f"{tmp_path}/searches/dies",
         fingerprint={},
     )
-    assert [trial.status for trial in found.trials] == ["finished", "finished"]
+    assert [(trial.status, trial.error) for trial in found.trials] == [("finished", None)] * 2
     assert all(len(trial.curve) == 40 for trial in found.trials)
     assert len(list(marker.iterdir())) == 2
 

@@ -28,7 +28,7 @@ from raypipe.core.errors import ConfigError
 from raypipe.core.naming import did_you_mean, listed
 
 _TAGS = ("log", "grid")
-_PLAIN, _WORDS = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*"), ("true", "false", "null", "nan", "inf")
+_PLAIN, _WORDS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*"), ("true", "false", "null", "nan", "inf")
 _FUNCTIONS = ("choice", "range", "interval", "glob", "tag", "int", "float", "str", "bool", "sort")
 
 
@@ -193,6 +193,14 @@ def _literal(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(_literal, value)) + "]"
     if isinstance(value, str):
-        plain = _PLAIN.fullmatch(value) and value.lower() not in _WORDS
+        plain = _PLAIN.fullmatch(value) and value.lower() not in _WORDS and not _is_number(value)
         return value if plain else QuotedString(value, Quote.single).with_quotes()
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,9 +1,10 @@
 """A network as a program: the graph of operators that `torch.export` finds, as JSON, and its weights as safetensors.
 
 `torch.export.save` is not used: its archive pickles example inputs, and its reader unpickles. Reading a graph back is not
-harmless by itself either: PyTorch evaluates its symbolic expressions and guards as Python code and looks its operators up
-by name. So a graph is read only when every text in it is a plain name, a known operator or an arithmetic expression of
-sizes; guards and places in source files are taken out when it is written.
+harmless by itself either: PyTorch evaluates its symbolic expressions and guards as Python code, looks its operators up by
+name, and imports modules that the shapes of its inputs name. So a graph is read only when every text in it is a plain name, a
+known operator, plain tuples of tensors or a small arithmetic expression of sizes; guards and places in source files are taken
+out when it is written.
 
 The reader is that of PyTorch (`torch._export.serde`), which refuses a graph of another major version of its schema.
 """
@@ -29,13 +30,16 @@ _PARAMETER, _BUFFER, _CONSTANT = "parameter.", "buffer.", "constant."
 _EXAMPLE_ROWS = 4
 _NAME = re.compile(r"[\w.<>-]*")
 _OPERATOR = re.compile(
-    r"torch\.ops\.aten\.(?!from_file\b)\w+\.\w+|torch\.sym_\w+"
-    r"|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_|getitem)"
+    r"torch\.ops\.aten\.(?P<name>(?!from_file\b)\w+)\.(?P<overload>\w+)|torch\.sym_\w+"
+    r"|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|eq|ne|lt|le|gt|ge|and_|or_|getitem)"
 )
-_EXPRESSION = re.compile(
-    r"(?:Symbol\('[a-z]+\d+'(?:, [a-z]+=True)*\)|\d+|Integer|Add|Mul|Pow|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv"
+_SYMBOL = r"Symbol\('[a-z]+\d+'(?:, [a-z]+=True)*\)"
+_EXPRESSION = re.compile(  # of a power the exponent has one digit: a tower of powers would be computed when it is read
+    rf"(?:{_SYMBOL}|\d{{1,19}}+(?!\d)|Integer|Add|Mul|Pow(?=\({_SYMBOL}, Integer\(\d\)\))|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv"
     r"|Equality|Unequality|(?:Strict)?(?:Greater|Less)Than|And|Or|Not|true|false|[ (),-])*"
 )
+_LONGEST_EXPRESSION = 1_000
+_TREE = re.compile(r"(?:[][{}:, ]|\d|\"(?:type|context|children_spec|builtins\.(?:tuple|list|dict)|null|\[\])\"|null)*")
 
 
 def export_network(kind: str, network: nn.Module, specs: TensorSpecs) -> ExportedProgram:
@@ -117,13 +121,28 @@ def _find_problem(graph: Mapping[str, Any]) -> str:
     if graph.get("guards_code"):
         return "guards"
     for key, text in _texts(graph, ""):
-        if key == "target" and not _OPERATOR.fullmatch(text):
+        if key == "target" and not _is_operator(text):
             return f"the operator {text}"
-        if key == "expr_str" and not _EXPRESSION.fullmatch(text):
-            return f"the expression {text!r}"
+        if key == "expr_str" and not (len(text) <= _LONGEST_EXPRESSION and _EXPRESSION.fullmatch(text)):
+            return f"the expression {text[:100]!r}"
+        if key in ("in_spec", "out_spec") and not _TREE.fullmatch(text):
+            return f"the structure {text[:100]!r}"
         if key not in _FREE and not _NAME.fullmatch(text):
             return f"the text {text!r} as {key}"
     return ""
+
+
+def _is_operator(text: str) -> bool:
+    """Whether `text` names arithmetic of sizes, or a tensor operator: TorchScript has more by the same names."""
+    found = _OPERATOR.fullmatch(text)
+    if found is None or found["name"] is None:
+        return found is not None
+    overload = "" if found["overload"] == "default" else found["overload"]
+    try:
+        torch._C._dispatch_find_schema_or_throw(f"aten::{found['name']}", overload)
+    except RuntimeError:
+        return False
+    return True
 
 
 _FREE = frozenset({"target", "expr_str", "as_string", "as_strings", "in_spec", "out_spec", "torch_version"})

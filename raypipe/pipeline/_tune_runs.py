@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ from raypipe.core.config import to_settings
 from raypipe.core.console import Live, say, table
 from raypipe.core.storage import exists, join, read_json, write_bytes, write_json
 from raypipe.pipeline._session import Session
-from raypipe.registry import MlflowTracker, resume_run, start_run, tracking_uri
+from raypipe.registry import MlflowTracker, drop_parts, resume_run, start_run, tracking_uri
 from raypipe.tune import Search, Trial, TrialSpec, ranked, render_search, value_of
 
 _PARENT = "mlflow.json"
@@ -29,6 +29,7 @@ class SearchRuns:
         self._session, self._name, self._metric, self._place = session, name, metric, join(uri, _PARENT)
         self._stack = ExitStack()
         self._tracker: MlflowTracker | None = None
+        self._goes_on = False
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +51,7 @@ class SearchRuns:
         store = tracking_uri(run.tracking, run.storage)
         known = read_json(self._place) if exists(self._place) else {}
         if known.get("store") == store:
+            self._goes_on = True
             return self._stack.enter_context(resume_run(run.tracking, run.storage, run_id=known["run_id"]))
         tags = {"experiment": run.name, "search": self._name}
         opened = start_run(
@@ -60,7 +62,11 @@ class SearchRuns:
         return tracker
 
     def add(self, trial: Trial, spec: TrialSpec) -> str:
-        """Record a trial that has ended, and what it trained; returns the id of its run."""
+        """Record a trial that has ended, and what it trained; returns the id of its run.
+
+        It takes the place of a run that an earlier part of the search made for it: a kill may come before the trial's own
+        record says that it has one, and a failed trial is tried again.
+        """
         run, parent = self._session.run, self.parent
         tags = {
             "experiment": run.name,
@@ -72,10 +78,13 @@ class SearchRuns:
             **({"error": trial.error} if trial.error else {}),
         }
         name = f"{run.name}-search-{self._name}-{trial.number}"
+        if self._goes_on:
+            drop_parts(run.tracking, run.storage, parent=parent.run_id, tags={"trial": tags["trial"]})
         with start_run(run.tracking, run.storage, name=name, tags=tags, parent=parent.run_id) as tracker:
             sample = {f"sample.{axis}": value for axis, value in trial.sample.items()}
             tracker.log_params({**sample, "model": to_settings(spec.model), "trainer": to_settings(spec.trainer)})
             tracker.log_curve([(int(point["step"]), {k: v for k, v in point.items() if k != "step"}) for point in trial.curve])
+            tracker.status = "FAILED" if trial.status == "failed" else "FINISHED"
         if trial.value is not None:
             parent.log_metrics({f"trial_{self._metric}": trial.value}, step=trial.number)
         return tracker.run_id
@@ -102,10 +111,11 @@ def write_page(uri: str, search: Search, *, command: str, about: Mapping[str, st
 def show_search(search: Search) -> None:
     """The best trials, what the search cost, and what failed."""
     names = [axis.name for axis in search.axes]
+    titles = [search.metric, "", *short_names(names), "trial", "best step", "steps", "seconds"]
     rows = [_row(search, trial, names) for trial in ranked(search)[:_SHOWN]]
     shown = f"the best {_SHOWN} of " if len(search.trials) > _SHOWN else ""
     title = f"search {search.name}: {shown}{len(search.trials)} trials"
-    table(title, ["trial", search.metric, "", "best step", "steps", "seconds", *names], rows, text=[""])
+    table(title, titles, rows, text=[""])
     counts = counts_of(search)
     worked = sum(trial.seconds for trial in search.trials)
     kept = f", {search.num_kept} of an earlier run" if search.num_kept else ""
@@ -122,8 +132,18 @@ def _row(search: Search, trial: Trial, names: list[str]) -> list[str]:
     best = search.best is not None and trial.number == search.best.number
     value = "-" if trial.value is None else f"{trial.value:.5f}"
     status = "best" if best else "stopped early" if trial.status == "stopped" else trial.status
-    facts = [str(trial.number), value, status, str(trial.best_step), str(trial.steps), f"{trial.seconds:.1f}"]
-    return [*facts, *(value_of(trial.sample.get(name)) for name in names)]
+    sample = [value_of(trial.sample.get(name)) for name in names]
+    return [value, status, *sample, str(trial.number), str(trial.best_step), str(trial.steps), f"{trial.seconds:.1f}"]
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """The last part of each name, and as many parts before it as tell it from the others."""
+    found = []
+    for name in names:
+        parts, others = name.split("."), [other.split(".") for other in names if other != name]
+        num = next((n for n in range(1, len(parts)) if all(other[-n:] != parts[-n:] for other in others)), len(parts))
+        found.append(".".join(parts[-num:]))
+    return found
 
 
 def counts_of(search: Search) -> dict[str, int]:

@@ -68,6 +68,14 @@ def reopen_run(tracking: Tracking, storage: Storage, *, run_id: str) -> MlflowTr
     return MlflowTracker(client=connect(tracking, storage).client, run_id=run_id)
 
 
+def drop_parts(tracking: Tracking, storage: Storage, *, parent: str, tags: Mapping[str, str]) -> None:
+    """Delete the runs below `parent` that have `tags`; MLflow can restore them for a while."""
+    connection = connect(tracking, storage)
+    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in {_PARENT: parent, **tags}.items())
+    for run in connection.client.search_runs([connection.experiment_id], wanted):
+        connection.client.delete_run(run.info.run_id)
+
+
 @contextmanager
 def _until_its_end(tracking: Tracking, connection: Connection, tracker: MlflowTracker, *, is_part: bool) -> Iterator[None]:
     status = "FAILED"

@@ -75,8 +75,10 @@ def _problem(part: str, column: str, schema: pa.Schema) -> str | None:
     if column not in schema.names:
         return f"predictions have no column {column}; they have {', '.join(schema.names)}"
     kind = schema.field(column).type
-    if part and not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+    if part and not (pa.types.is_timestamp(kind) or (pa.types.is_date(kind) and part != "hour")):
         return f"{part}({column}) is of a time, and {column} is {kind}"
+    if not part and pa.types.is_binary(kind):
+        return f"{column} is {kind}, which has no name; take another column"
     if not part and (pa.types.is_floating(kind) or pa.types.is_timestamp(kind) or pa.types.is_nested(kind)):
         return f"{column} is {kind}, of which hardly two rows are equal; take another column, or the day of a time"
     return None
@@ -91,5 +93,5 @@ def _safe(value: str | None) -> str:
     """A value as a name of a folder: other signs than letters, digits and ``_ . -`` as ``~`` and their bytes."""
     if value is None:
         return _NULL
-    text = quote(value.replace("~", "%7E"), safe="%").replace("%", "~")
+    text = quote(value.replace("~", "%7E"), safe="%").replace("%", "~") if value != _NULL else f"~5F{_NULL[1:]}"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}-{digest_json(value)[:8]}"

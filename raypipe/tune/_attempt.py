@@ -25,6 +25,7 @@ from raypipe.tune._work import TrialSpec
 
 Result = dict[str, Any]
 _PULSE_S = 1.0
+_WORKERS_END_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -108,8 +109,8 @@ class Attempt:
     def end(self) -> None:
         """Stop the training, if it still goes on; it can go on from its last checkpoint."""
         self._stop.set()
-        if self._work.spec.trainer.in_driver:
-            self._thread.join()
+        # workers end after their next step; those that never came may not come now
+        self._thread.join(None if self._work.spec.trainer.in_driver else _WORKERS_END_S)
 
     def _run(self) -> None:
         spec = self._work.spec

@@ -121,7 +121,9 @@ class Ledger:
         if result is not None:
             self._add(number, result)
         self._running.discard(number)
-        self._end(replace(self.trials[number], status=status, error=error))
+        found = self.trials[number]
+        value = None if status == "failed" else found.value  # of how it was before it went wrong
+        self._end(replace(found, status=status, error=error, value=value))
 
     def interrupt(self) -> None:
         """What still runs is over for now, and recorded as far as it is known."""

@@ -41,7 +41,8 @@ def run_search(
 
     Raises:
         ConfigError: when the name is taken and `tuning.resume` is off, the space or `fingerprint` changed, or the cluster is
-            too small for a trial.
+            too small for a trial, or another process runs this search.
+        StorageError: when it cannot be recorded.
         SearchError: when no trial finished.
     """
     started_s = time.monotonic()
@@ -50,12 +51,13 @@ def run_search(
     store = Store(uri=uri)
     # what cannot be run is refused before there is a record of it
     room = _room(Ledger(space, tuning, store=store, past=(), compose=compose, on_trial=on_trial), space, tuning)
-    past = store.open(space, tuning, fingerprint)
-    ledger = Ledger(space, tuning, store=store, past=past, compose=compose, on_trial=on_trial)
-    if not ledger.is_done:
-        from raypipe.tune._executor import execute  # Ray Tune takes a second to import
+    with store.alone():
+        past = store.open(space, tuning, fingerprint)
+        ledger = Ledger(space, tuning, store=store, past=past, compose=compose, on_trial=on_trial)
+        if not ledger.is_done:
+            from raypipe.tune._executor import execute  # Ray Tune takes a second to import
 
-        execute(ledger, tuning, room)
+            execute(ledger, tuning, room)
     trials = tuple(ledger.trials[number] for number in sorted(ledger.trials))
     best = best_of(trials, tuning)
     if best is None:

@@ -3,23 +3,27 @@
 ```text
 URI/search.json           what the search is a function of: its space, its metric, data, code
 URI/trials/00003.json     one trial; "interrupted" from its proposal to its end
+URI/lock                  held by the process that runs the search, as long as it lives; not in object stores
 ```
 """
 
+import fcntl
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from raypipe.core.errors import ConfigError
+from raypipe.core.errors import ConfigError, StorageError
 from raypipe.core.naming import listed
-from raypipe.core.storage import exists, join, list_files, read_json, write_bytes, write_json
+from raypipe.core.storage import exists, is_remote, join, list_files, path_of, read_json, write_bytes, write_json
 from raypipe.tune._records import Trial
 from raypipe.tune._settings import Tuning
 from raypipe.tune._space import Space
 
 FORMAT = 1
-_SEARCH = "search.json"
+_SEARCH, _LOCK = "search.json", "lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +32,42 @@ class Store:
 
     uri: str
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from the same search; the system frees it when this one dies, however it does.
+
+        Raises:
+            ConfigError: when another one is at it.
+            StorageError: when nothing can be written here.
+        """
+        if is_remote(self.uri):
+            yield
+            return
+        with self._written():
+            place = Path(path_of(self.uri)) / _LOCK
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file = place.open("w")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                way_out = "wait for it, or give this one another name: tune.name=..."
+                raise ConfigError([f"search {place.parent.name} is running in another process; {way_out}"]) from error
+            yield
+
     def open(self, space: Space, tuning: Tuning, fingerprint: Mapping[str, str]) -> tuple[Trial, ...]:
         """Begin a search, or go on with it; returns its trials so far, in the order of their numbers.
 
         Raises:
             ConfigError: when there is such a search and `tuning.resume` is off, or it searches something else.
+            StorageError: when it cannot be written.
         """
         mine = _identity(space, tuning, fingerprint)
         place = join(self.uri, _SEARCH)
         trials = self.trials() if exists(place) else ()
         if not trials:
-            write_json(place, mine)
+            with self._written():
+                write_json(place, mine)
             return ()
         theirs = read_json(place)
         if not tuning.resume:
@@ -59,9 +88,22 @@ class Store:
         return tuple(sorted((Trial.from_dict(read_json(uri)) for uri in uris), key=lambda trial: trial.number))
 
     def write(self, trial: Trial) -> None:
-        """Record `trial`."""
+        """Record `trial`.
+
+        Raises:
+            StorageError: when it cannot be written; the record before is still there.
+        """
         data = json.dumps(asdict(trial), ensure_ascii=False).encode()
-        write_bytes(join(self.uri, "trials", f"{trial.number:05d}.json"), data)
+        with self._written():
+            write_bytes(join(self.uri, "trials", f"{trial.number:05d}.json"), data)
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            way_out = "make room or give rights, then go on with tune.resume=true"
+            raise StorageError(self.uri, f"the search cannot be recorded here ({error.strerror or error})", way_out) from error
 
 
 def _identity(space: Space, tuning: Tuning, fingerprint: Mapping[str, str]) -> dict[str, Any]:
