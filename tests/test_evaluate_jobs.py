@@ -107,6 +107,23 @@ def test_another_calibration_makes_another_bundle_of_the_same_weights(birds: Bir
     assert bundles[0].threshold != bundles[1].threshold
 
 
+def test_two_versions_score_in_one_job_and_each_has_its_own_predictions(birds: Birds, trained: Mapping[str, Any]) -> None:
+    code, other = birds.run("train", "evaluator.calibration.kind=temperature")
+    assert code == 0, other
+    one, two = trained["model"]["version"], other["model"]["version"]
+    asked = [f"scoring.model={one}", f"scoring.also=[{two},{one}]"]  # the same one twice is one
+    code, done = birds.run("score", *asked, "scoring.partition_by=[label]", "scoring.num_actors=1")
+    assert code == 0, done
+    (also,) = done["also"]
+    assert [found["model"]["version"] for found in (done, also)] == [one, two]
+    assert [found["rows"]["out"] for found in (done, also)] == [600, 600]
+    rows = pl.read_delta(also["predictions"]["uri"], version=also["predictions"]["version"])
+    assert rows["model_version"].value_counts().sort("model_version").rows() == [(one, 600), (two, 600)]
+    assert rows.group_by("id").len()["len"].unique().to_list() == [2]
+    code, again = birds.run("score", *asked)
+    assert (code, again["reused"], [found["reused"] for found in again["also"]]) == (0, True, [True])
+
+
 def test_a_required_behaviour_that_fails_holds_the_model_and_the_card_says_so(birds: Birds, trained: Mapping[str, Any]) -> None:
     code, held = birds.run("evaluate", f"evaluate.model={trained['model']['version']}", BAD, "card.owner=birds@example.org")
     assert code == 3

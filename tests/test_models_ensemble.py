@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
@@ -53,6 +54,15 @@ def ensemble(combine: str = "mean", **members: Model) -> Ensemble:
     return Ensemble(members=members or MEMBERS, combine=COMBINES[combine])
 
 
+@cache
+def trained(combine: str, kind: str = "binary") -> tuple[FittedEnsemble, MemoryLoop]:
+    """An ensemble of `MEMBERS`, and what its training told; made once."""
+    loop = MemoryLoop()
+    fitted = ensemble(combine).train(data(kind), loop)
+    assert isinstance(fitted, FittedEnsemble)
+    return fitted, loop
+
+
 def saved_bytes(model: FittedModel, folder: Path) -> Mapping[str, bytes]:
     folder.mkdir()
     model.save(folder)
@@ -66,9 +76,7 @@ def loss(kind: str, y_N: np.ndarray, answers: np.ndarray) -> float:
 
 @pytest.mark.parametrize(("combine", "kind"), [*product(["mean", "stack"], KINDS), ("fitted weights", "multiclass")])
 def test_it_learns_saves_without_pickle_and_answers_a_row_alone_as_in_company(combine: str, kind: str, tmp_path: Path) -> None:
-    rows, loop = data(kind), MemoryLoop()
-    fitted = ensemble(combine).train(rows, loop)
-    assert isinstance(fitted, FittedEnsemble)
+    rows, (fitted, loop) = data(kind), trained(combine, kind)
     files = saved_bytes(fitted, tmp_path / "a")
     assert {name.rpartition(".")[2] for name in files} <= {"json", "ubj", "safetensors"}
     loaded = load_model(fitted.kind, tmp_path / "a")
@@ -92,8 +100,7 @@ def test_it_learns_saves_without_pickle_and_answers_a_row_alone_as_in_company(co
 def test_the_mean_is_that_of_the_members_and_weights_are_shares() -> None:
     rows = data()
     for combine, shares in (("mean", (0.5, 0.5)), ("weights", (0.75, 0.25))):
-        fitted = ensemble(combine).train(rows, MemoryLoop())
-        assert isinstance(fitted, FittedEnsemble)
+        fitted, _ = trained(combine)
         one, two = (member.predict(rows.validation.inputs) for member in fitted.members.values())
         np.testing.assert_allclose(fitted.predict(rows.validation.inputs), shares[0] * one + shares[1] * two, rtol=1e-6)
 
@@ -101,7 +108,7 @@ def test_the_mean_is_that_of_the_members_and_weights_are_shares() -> None:
 @pytest.mark.parametrize("kind", ["binary", "regression"])
 def test_fitted_weights_are_at_least_as_good_as_equal_ones_on_the_rows_they_are_fitted_on(kind: str) -> None:
     rows = data(kind)
-    found = {name: ensemble(name).train(rows, MemoryLoop()) for name in ("mean", "fitted weights")}
+    found = {name: trained(name, kind)[0] for name in ("mean", "fitted weights")}
     losses = {name: loss(kind, rows.validation.y_N, f.predict(rows.validation.inputs)) for name, f in found.items()}
     assert losses["fitted weights"] <= losses["mean"] * (1 + 1e-9)
 
@@ -241,10 +248,16 @@ def test_settings_that_make_no_ensemble_are_refused(settings: dict[str, Any], sa
 
 @pytest.mark.parametrize(
     ("file", "content"),
-    [("model.json", None), ("model.json", b'{"format": 1, "target": {}}'), ("members/trees/model.json", None)],
+    [
+        ("model.json", None),
+        ("model.json", b'{"format": 1, "target": {}}'),
+        ("model.json", b'{"format": 1, "members": [["..", "ensemble"]]}'),
+        ("model.json", b'{"format": 1, "members": [["../../b", "ensemble"]]}'),
+        ("members/trees/model.json", None),
+    ],
 )
 def test_a_damaged_ensemble_is_refused_by_file(file: str, content: bytes | None, tmp_path: Path) -> None:
-    saved_bytes(ensemble().train(data(), MemoryLoop()), tmp_path / "a")
+    saved_bytes(trained("mean")[0], tmp_path / "a")
     (tmp_path / "a" / file).unlink()
     if content is not None:
         (tmp_path / "a" / file).write_bytes(content)

@@ -27,7 +27,7 @@ import raypipe
 from raypipe.core.config import build, config
 from raypipe.core.errors import BundleError, ConfigError, StorageError, TrainingError
 from raypipe.core.tensors import TrainingData
-from raypipe.models import External, FittedModel, Model, ReadsFiles, Stepped, load_model
+from raypipe.models import External, FittedModel, Model, NeedsModules, ReadsFiles, Stepped, load_model, own_modules
 
 SWITCH = "RAYPIPE_ALLOW_PICKLE"
 
@@ -425,6 +425,45 @@ def test_a_folder_and_a_foreign_mlflow_model_are_refused(tmp_path: Path) -> None
     (tmp_path / "MLmodel").write_text("flavors: {pytorch: {}, python_function: {}}")
     with pytest.raises(TrainingError, match=r"has the flavors python_function, pytorch; save it by mlflow.sklearn"):
         taken(tmp_path, "mlflow").train(data(), MemoryLoop())
+
+
+@pytest.mark.parametrize("path", ["../x.onnx", "/x.onnx", "", 5, None, ["x"]])
+def test_an_mlflow_model_whose_file_is_elsewhere_is_refused(path: Any, tmp_path: Path) -> None:
+    (tmp_path / "MLmodel").write_text(json.dumps({"flavors": {"onnx": {"data": path}}}))
+    with pytest.raises(TrainingError, match="is no file of the folder"):
+        taken(tmp_path, "mlflow").files_digest()
+
+
+@pytest.mark.parametrize("place", ["w.bin", "../w.bin"])
+def test_an_onnx_model_with_weights_in_another_file_is_refused(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+    from onnx import helper
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path(place).write_bytes(np.ones(32, np.float32).tobytes())
+    weights = onnx.TensorProto(name="w", data_type=1, dims=[32, 1], data_location=onnx.TensorProto.EXTERNAL)
+    weights.external_data.add(key="location", value=place)
+    ends = [helper.make_tensor_value_info("x", 1, ["N", 32])], [helper.make_tensor_value_info("y", 1, ["N", 1])]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", *ends, [weights])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(TrainingError, match=r"External data path.*export it anew, as one file that holds its weights"):
+        taken(tmp_path / "m.onnx", "onnx").train(data(), MemoryLoop())
+
+
+def test_modules_of_trusted_types_of_ones_own_are_named_and_those_of_python_are_not(tmp_path: Path) -> None:
+    rows = data()
+    names = ["sklearn.tree._tree.Tree", "collections.OrderedDict", "own_code.Thing"]
+    path = as_skops(estimator(), tmp_path / "m.skops")
+    fitted = taken(path, "skops", trusted_types=names).train(rows, MemoryLoop())
+    assert isinstance(fitted, NeedsModules)
+    assert fitted.modules == ("own_code",)
+    (tmp_path / "saved").mkdir()
+    fitted.save(tmp_path / "saved")
+    assert own_modules(fitted.kind, tmp_path / "saved") == {"own_code"}
 
 
 def test_a_model_that_looks_at_its_neighbours_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,13 @@ def own_loop(name: str = "own_loops:train", **settings: Any) -> TrainLoop:
 MODELS = {"torch_module": module, "train_loop": own_loop}
 
 
+@cache
+def learned(kind: str) -> tuple[FittedModel, MemoryLoop]:
+    """The network of the example, and what its training told; made once."""
+    loop = MemoryLoop()
+    return module().train(data(kind), loop), loop
+
+
 def saved_bytes(model: FittedModel, folder: Path) -> Mapping[str, bytes]:
     folder.mkdir()
     model.save(folder)
@@ -93,8 +101,7 @@ SCORES = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_network_of_ones_own_learns_each_task_and_is_kept_as_a_program(kind: str, tmp_path: Path) -> None:
-    rows = data(kind)
-    fitted = module().train(rows, MemoryLoop())
+    rows, (fitted, _) = data(kind), learned(kind)
     files = saved_bytes(fitted, tmp_path / "a")
     assert sorted(files) == ["model.json", "model.safetensors", "program.json"]
     assert str(ROOT) not in files["program.json"].decode()
@@ -110,21 +117,24 @@ def test_a_network_of_ones_own_learns_each_task_and_is_kept_as_a_program(kind: s
     assert loaded.predict(rows.validation.take(slice(0, 0)).inputs).shape == (0, *together.shape[1:])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["torch_module", pytest.param("train_loop", marks=pytest.mark.long)])
 def test_killed_it_goes_on_and_ends_with_the_same_bytes(name: str, tmp_path: Path) -> None:
     rows, model = data("multiclass"), MODELS[name]()
     loop, undisturbed = MemoryLoop(interrupt_after=3), MemoryLoop()
     with pytest.raises(Interrupted):
         model.train(rows, loop)
     loop.interrupt_after = None
-    assert saved_bytes(model.train(rows, loop), tmp_path / "a") == saved_bytes(model.train(rows, undisturbed), tmp_path / "b")
+    if name == "torch_module":
+        whole, undisturbed = learned("multiclass")
+    else:
+        whole = model.train(rows, undisturbed)
+    assert saved_bytes(model.train(rows, loop), tmp_path / "a") == saved_bytes(whole, tmp_path / "b")
     assert loop.curve == undisturbed.curve
     assert len(loop.curve) > 3
 
 
 def test_a_program_answers_in_a_process_that_has_never_heard_of_its_class_and_unpickles_nothing(tmp_path: Path) -> None:
-    rows = data("multiclass")
-    fitted = module().train(rows, MemoryLoop())
+    rows, (fitted, _) = data("multiclass"), learned("multiclass")
     saved_bytes(fitted, tmp_path / "saved")
     np.save(tmp_path / "numbers.npy", rows.validation.inputs["numbers_NF"])
     np.save(tmp_path / "categories.npy", rows.validation.inputs["categories_NC"])
@@ -343,7 +353,7 @@ def in_memory(kind: str, folder: Path, rows: TrainingData) -> FittedModel:
     return model.train(rows, MemoryLoop())
 
 
-@pytest.mark.parametrize("kind", ["torch_module", pytest.param("train_loop", marks=pytest.mark.long), "external", "ensemble"])
+@pytest.mark.parametrize("kind", ["external", "ensemble", *(pytest.param(name, marks=pytest.mark.long) for name in MODELS)])
 def test_a_bundle_holds_it_and_answers_as_it_did_in_memory(kind: str, tmp_path: Path) -> None:
     whole, table = bundle_parts.trained("binary"), bundle_parts.raw_rows(seed=0)
     y_N = (np.asarray(table["distance"].to_pylist()) > 1200).astype(np.float32)

@@ -227,12 +227,12 @@ def test_wrong_limits_leave_a_live_replica_as_it_is_and_health_says_so(endpoint:
 
 
 def test_a_replica_refuses_another_bundle_than_the_one_named(folders: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"its digest is .*, not 00000000 as asked for"):
+    with pytest.raises(BundleError, match=r"has digest .*, expected 00000000"):
         Endpoint(make_spec(folders["binary"], digest="00000000"))
     with pytest.raises(StorageError, match="does not exist"):
         Endpoint(make_spec(folders["binary"], bundle_uri=str(tmp_path / "none")))
     with pytest.raises(BundleError, match="its own example records get no answer"):
-        Endpoint(make_spec(folders["binary"]), load=lambda folder: _Mute(load_bundle(folder)))
+        Endpoint(make_spec(folders["binary"]), load=lambda folder, digest: _Mute(load_bundle(folder, digest=digest)))
 
 
 class _Mute(SlowScorer):

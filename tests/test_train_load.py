@@ -185,6 +185,16 @@ def test_data_that_do_not_fit_the_local_disk_are_refused(tmp_path):
         _load._check_room(tmp_path, 2**60)
 
 
+def test_a_local_disk_that_fills_up_while_the_files_are_made_is_one_line(kept, scratch, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)  # the memory of a map is not there until it is written to
+    with pytest.raises(StorageError, match=r"do not fit the local disk .*set TMPDIR"), LoadPrepared(kept[1].uri).within(0):
+        pass
+    assert list(scratch.iterdir()) == []
+
+
 def test_processes_that_want_a_folder_at_the_same_moment_never_see_it_half_made_or_gone(scratch):
     program = (
         "import sys, time\nfrom raypipe.core.scratch import held\n"

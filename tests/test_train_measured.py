@@ -107,6 +107,15 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_data_are_read(tmp_
         train_model(MLP, trainer=ALONE, load=lambda: pytest.fail("read"), uri=str(tmp_path / "file"), fingerprint="a")
 
 
+def test_a_damaged_checkpoint_is_one_line(tmp_path):
+    with pytest.raises(Killed):
+        train(tmp_path, on_progress=killed_at(5))
+    (checkpoint,) = (tmp_path / "a" / "checkpoints").iterdir()
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    with pytest.raises(StorageError, match=rf"{checkpoint}: the checkpoint is damaged \(.*\); remove it, and the same command"):
+        train(tmp_path)
+
+
 def test_a_disk_that_fills_up_ends_a_training_with_one_line_and_its_last_checkpoint_is_whole(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 

@@ -11,7 +11,9 @@ from tune_parts import GROUPS, RATE, STEPS, Composer, fake, space_of
 
 from raypipe.core.compose import Composition
 from raypipe.core.config import build
+from raypipe.core.console import live
 from raypipe.core.errors import ConfigError, StorageError
+from raypipe.pipeline._tune_runs import Following
 from raypipe.train import Trainer
 from raypipe.tune import (
     Asha,
@@ -23,6 +25,7 @@ from raypipe.tune import (
     Search,
     Trial,
     Tuning,
+    check_comparable,
     preflight,
     read_space,
 )
@@ -260,6 +263,24 @@ def test_another_search_of_the_same_name_is_refused_with_what_changed(change, wo
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+def test_a_model_that_says_no_steps_is_refused_where_trials_are_compared():
+    model = SimpleNamespace(kind="mine")
+    check_comparable(model, Tuning())
+    with pytest.raises(ConfigError, match=r"model mine does not say how many steps .*tune\.scheduler\.kind=none"):
+        check_comparable(model, Tuning(scheduler=Asha()))
+
+
+def test_progress_of_a_search_that_goes_on_counts_what_is_kept(capsys):
+    with live("search a", 3) as line:
+        follow = Following(line, "min", lambda trial: f"run-{trial.number}")
+        follow.goes_on([fake(0, {}, value=0.25), fake(1, {}, value=None)])
+        assert follow(fake(2, {}, value=0.5)) == "run-2"
+    first, last = capsys.readouterr().err.splitlines()
+    assert "2/3, best 0.25" in first
+    assert "3/3" in last
+    assert "best 0.25" in last
+
+
 def test_two_processes_never_run_the_same_search_at_once(tmp_path):
     store = Store(uri=f"{tmp_path}/searches/a")
     with store.alone(), pytest.raises(ConfigError, match="search a is running in another process"), store.alone():
@@ -274,7 +295,7 @@ def test_a_trial_that_cannot_be_recorded_is_one_clear_line_with_the_way_on(tmp_p
         Store(uri=str(tmp_path)).write(fake(0, {"model.rate": 0.1}))
 
 
-KILLED = "The actor died unexpectedly.\nWorker exit type: SYSTEM_ERROR Worker exit detail: Worker exits with end of file. (1) The process"
+KILLED = "The actor died.\nWorker exit type: SYSTEM_ERROR Worker exit detail: Worker exits with end of file. (1) The process"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +303,10 @@ KILLED = "The actor died unexpectedly.\nWorker exit type: SYSTEM_ERROR Worker ex
     [
         (KILLED, "its process died (Worker exits with end of file); set tune.max_failures to start it again"),
         ("Failure # 1\nTask was killed due to the node running low on memory.", "ran out of memory; lower tune.max_concurrent"),
-        ("Failure # 1\nray::TrialActor.__init__()\nTraceback (most\nKeyError: 'a'\n", "ray::TrialActor.__init__()\nTraceback (most"),
+        (
+            "Failure # 1\nray::TrialActor.__init__()\nTraceback (most\nKeyError: 'a'",
+            "ray::TrialActor.__init__()\nTraceback (most",
+        ),
     ],
 )
 def test_why_the_process_of_a_trial_died_is_said(said, words):

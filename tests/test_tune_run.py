@@ -140,7 +140,8 @@ def test_a_trial_whose_process_is_killed_is_started_again_and_goes_on_from_its_c
 @pytest.mark.long
 def test_trials_that_train_on_workers_of_their_own_are_stopped_with_them_and_wait_for_nobody(tmp_path):
     space = space_of(model__rate="0.01,0.5", trainer__num_workers="choice(1)")
-    tuning = Tuning(name="workers", num_trials=2, scheduler=Asha(grace_percent=10, reduction_factor=2))
+    # one after the other: a trial that is the first at a mark is never stopped there
+    tuning = Tuning(name="workers", num_trials=2, scheduler=Asha(grace_percent=10, reduction_factor=2), max_concurrent=1)
     found = search(str(tmp_path), tuning, space=space, pause_s=0.2)
     assert {trial.status for trial in found.trials} == {"finished", "stopped"}
     assert found.best.sample["model.rate"] == "0.01"

@@ -85,14 +85,18 @@ def save_bundle(bundle: Bundle, folder: Path, *, modules: Sequence[str] = ()) ->
     return digest
 
 
-def load_bundle(folder: Path) -> Bundle:
+def load_bundle(folder: Path, *, digest: str | None = None) -> Bundle:
     """The bundle at the local `folder`, proved to be the one that was written and to answer as it did.
 
+    Args:
+        folder: Where it is.
+        digest: Which bundle it must be; another one is refused before anything of it is imported or built.
+
     Raises:
-        BundleError: naming the file that is missing, extra or changed, a newer format, a package or module that is
-            missing or changed, or the golden row and feature that come out otherwise.
+        BundleError: naming the file that is missing, extra or changed, another digest, a newer format, a package or module
+            that is missing or changed, or the golden row and feature that come out otherwise.
     """
-    bundle, golden = _read(folder)
+    bundle, golden = _read(folder, digest)
     _check_golden(bundle, golden, str(folder))
     return bundle
 
@@ -130,9 +134,11 @@ def _write_golden(bundle: Bundle, probe: Probe, tensors: Tensors, folder: Path) 
     write_golden(folder, Golden(examples=examples, tensors=of_golden, scores=scores, calibrated=calibrated))
 
 
-def _read(folder: Path) -> tuple[Bundle, Golden]:
+def _read(folder: Path, digest: str | None = None) -> tuple[Bundle, Golden]:
     uri = str(folder)
     manifest = read_manifest(folder)
+    if digest not in (None, manifest.digest):
+        raise BundleError(uri, f"has digest {manifest.digest[:12]}, expected {str(digest)[:12]}")
     check_files(folder, manifest)
     check_needs(manifest.requires, manifest.code, uri)
     checked_modules = {code.import_path for code in manifest.code}

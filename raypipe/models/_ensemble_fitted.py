@@ -166,7 +166,11 @@ def member_folders(folder: Path) -> list[tuple[str, Path]]:
     """
     facts = read_facts(folder)
     try:
-        return [(str(kind), folder / _MEMBERS / Path(name).name) for name, kind in facts["members"]]
+        names = [name for name, _ in facts["members"]]
+        outside = [name for name in names if name in ("", "..") or Path(name).name != name]
+        if outside:
+            raise ValueError(f"{outside[0]!r} is no name of a member")
+        return [(str(kind), folder / _MEMBERS / name) for name, kind in facts["members"]]
     except (KeyError, TypeError, ValueError) as error:
         raise _foreign(folder, error) from error
 

@@ -34,7 +34,7 @@ def find_model(uri: str) -> ModelFile:
         facts = yaml.safe_load(content)
         flavors: Mapping[str, Mapping[str, Any]] = facts["flavors"]
         found = _of_flavors(flavors)
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise TrainingError(
             KIND, f"{uri}/{_NAME} is not the description of an MLflow model ({error})", "save it anew"
         ) from error
@@ -46,8 +46,15 @@ def find_model(uri: str) -> ModelFile:
 
 def _of_flavors(flavors: Mapping[str, Mapping[str, Any]]) -> tuple[str, FileFormat] | None:
     if "onnx" in flavors:
-        return flavors["onnx"]["data"], "onnx"
+        return _inside(flavors["onnx"]["data"]), "onnx"
     if "sklearn" in flavors:
         of_sklearn = flavors["sklearn"]
-        return of_sklearn["pickled_model"], "skops" if of_sklearn.get("serialization_format") == "skops" else "pickle"
+        return _inside(of_sklearn["pickled_model"]), "skops" if of_sklearn.get("serialization_format") == "skops" else "pickle"
     return None
+
+
+def _inside(path: Any) -> str:
+    """A path that does not leave the folder of the model."""
+    if not isinstance(path, str) or not path or path.startswith("/") or ".." in path.split("/"):
+        raise ValueError(f"{path!r} is no file of the folder")
+    return path

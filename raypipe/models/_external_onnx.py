@@ -1,5 +1,6 @@
 """An ONNX model, answered by onnxruntime with one thread: a few rows cost microseconds, many rows are for many processes."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,6 +126,7 @@ def session_of(content: bytes) -> "InferenceSession":
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)  # never the current one
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of onnxruntime, whose errors have no class in common

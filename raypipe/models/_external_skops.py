@@ -1,5 +1,7 @@
 """A scikit-learn model in skops' format: loading it builds only types that skops trusts or that are named."""
 
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -39,9 +41,7 @@ class FittedSkops:
     @property
     def modules(self) -> tuple[str, ...]:
         """Modules of the user's own among the trusted types; a bundle keeps their digests."""
-        installed = metadata.packages_distributions()
-        homes = {name.rpartition(".")[0] for name in self.trusted_types}
-        return tuple(sorted(home for home in homes if home and home.partition(".")[0] not in installed))
+        return homes_of(self.trusted_types)
 
     def predict(self, inputs: Tensors) -> NDArray[np.float32]:
         """Answers of shape (N,), or (N, K) for multiclass."""
@@ -73,6 +73,14 @@ class FittedSkops:
             trusted_types=tuple(facts["trusted_types"]),
             wiring=Wiring.from_dict(facts["wiring"]),
         )
+
+
+def homes_of(trusted_types: Iterable[str]) -> tuple[str, ...]:
+    """Modules of the user's own that define some of `trusted_types`."""
+    homes = {name.rpartition(".")[0] for name in trusted_types}
+    unknown = {home for home in homes if home and home.partition(".")[0] not in sys.stdlib_module_names}
+    installed = metadata.packages_distributions() if unknown else {}
+    return tuple(sorted(home for home in unknown if home.partition(".")[0] not in installed))
 
 
 def fit_skops(content: bytes, trusted_types: tuple[str, ...], terms: Terms) -> FittedSkops:

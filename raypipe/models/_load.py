@@ -8,7 +8,8 @@ from raypipe.core.errors import BundleError
 from raypipe.models._ensemble_fitted import FittedEnsemble, member_folders
 from raypipe.models._external_onnx import FittedOnnx
 from raypipe.models._external_pickle import FittedPickle
-from raypipe.models._external_skops import FittedSkops
+from raypipe.models._external_skops import FittedSkops, homes_of
+from raypipe.models._files import read_facts
 from raypipe.models._lightgbm_fitted import FittedLightgbm
 from raypipe.models._linear_fitted import FittedLinear
 from raypipe.models._mlp_fitted import FittedMlp
@@ -57,6 +58,8 @@ def own_modules(kind: str, folder: Path) -> frozenset[str]:
     module, _, name = kind.partition(":")
     if name:
         return frozenset({module})
+    if kind == FittedSkops.kind:
+        return frozenset(homes_of(read_facts(folder)["trusted_types"]))
     members = member_folders(folder) if kind == FittedEnsemble.kind else ()
     return frozenset[str]().union(*(own_modules(inner, place) for inner, place in members))
 

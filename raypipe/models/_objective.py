@@ -92,5 +92,5 @@ def _check_labels(kind: str, target: Target, split: str, y_N: NDArray[Any]) -> N
         expected = "a number" if target.kind == "regression" else f"a class index from 0 to {num - 1}"
         problem = f"{int(bad_N.sum()):,} of {len(y_N):,} {split} labels are outside their range, such as {first}"
         raise TrainingError(kind, problem, f"each must be {expected}")
-    if split == "train" and target.kind != "regression" and len(np.unique(y_N)) == 1:
+    if split == "train" and target.kind != "regression" and y_N.min() == y_N.max():
         raise TrainingError(kind, f"all {len(y_N):,} training rows have one class", "look at the label and at the split")

@@ -177,10 +177,14 @@ class Following:
     def __call__(self, trial: Trial) -> str:
         """A trial has ended; returns the id of its run."""
         self._running.pop(trial.number, None)
-        self._ended += 1
-        self._best = min(self._best, math.inf if trial.value is None else self._sign * trial.value)
-        self._say()
+        self.goes_on([trial])
         return self._record(trial)
+
+    def goes_on(self, kept: Sequence[Trial]) -> None:
+        """Trials that have ended, now or earlier."""
+        self._ended += len(kept)
+        self._best = min([self._best, *(self._sign * trial.value for trial in kept if trial.value is not None)])
+        self._say()
 
     def progressed(self, number: int, percent: int, value: float | None) -> None:  # noqa: ARG002  # the best says more
         """A trial is so far."""

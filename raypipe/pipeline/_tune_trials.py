@@ -16,7 +16,7 @@ from raypipe.pipeline._train import training_fingerprint
 from raypipe.pipeline._tune_runs import Following, SearchRuns, show_search, write_page
 from raypipe.prepare import LoadPrepared, Prepared, prepared_digest
 from raypipe.tables import TableRef
-from raypipe.tune import Search, Space, Trial, TrialSpec, Tuning, run_search
+from raypipe.tune import Search, Space, Trial, TrialSpec, Tuning, check_comparable, run_search
 
 _SHORT, _FINGERPRINT = 12, 24
 
@@ -51,6 +51,7 @@ class Sweep:
         run = self.experiment(lines)
         run.plan()
         run.trainer.check(run.model)
+        check_comparable(run.model, self.tuning)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """What a training worker calls to get its tensors: in memory, or as memory-mapped files when they are too many for it."""
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,8 +93,13 @@ class LoadPrepared:
 
         def make(folder: Path) -> None:
             _check_room(folder, size.num_bytes)
-            for split in _SPLITS:
-                _write_maps(prepared, split, folder)
+            try:
+                for split in _SPLITS:
+                    _write_maps(prepared, split, folder)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise _no_room(folder, size.num_bytes) from error
             made.append(folder)
 
         with held(f"tensors-{prepared.digest[:24]}", make) as folder:
@@ -114,7 +121,11 @@ def _write_maps(prepared: Prepared, split: str, folder: Path) -> None:
     target.mkdir()
 
     def allocate(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        return np.lib.format.open_memmap(target / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+        path = target / f"{name}.npy"
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        with path.open("rb+") as file:  # a disk that is full would end the process when it writes to a page without a block
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        return array
 
     fill(_uris(prepared, split), prepared.num_rows[split], allocate)
 
@@ -125,13 +136,17 @@ def _open_maps(folder: Path) -> LabelledTensors:
 
 
 def _check_room(folder: Path, num_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < num_bytes:
-        raise StorageError(
-            str(folder),
-            f"{size_text(num_bytes)} of training data do not fit the local disk ({size_text(free)} free)",
-            "set TMPDIR to a larger disk, or raise trainer.memory where the memory suffices",
-        )
+    if shutil.disk_usage(folder).free < num_bytes:
+        raise _no_room(folder, num_bytes)
+
+
+def _no_room(folder: Path, num_bytes: int) -> StorageError:
+    free = size_text(shutil.disk_usage(folder).free)
+    return StorageError(
+        str(folder),
+        f"{size_text(num_bytes)} of training data do not fit the local disk ({free} free)",
+        "set TMPDIR to a larger disk, or raise trainer.memory where the memory suffices",
+    )
 
 
 def _uris(prepared: Prepared, split: str) -> list[str]:

@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import Protocol, Self, runtime_checkable
 
 from raypipe.bundle import Bundle, load_bundle
-from raypipe.core.errors import BundleError
 from raypipe.core.storage import download_folder, is_remote
 
 
@@ -27,10 +26,8 @@ def loaded(uri: str, digest: str, device: str = "cpu") -> Bundle:
     """
     folder = download_folder(uri)
     try:
-        bundle = load_bundle(folder)
+        bundle = load_bundle(folder, digest=digest)
     finally:
         if is_remote(uri):
             shutil.rmtree(folder)
-    if bundle.digest != digest:
-        raise BundleError(uri, f"has digest {bundle.digest[:12]}, expected {digest[:12]}")
     return replace(bundle, model=bundle.model.on(device)) if device != "cpu" and isinstance(bundle.model, OnDevice) else bundle

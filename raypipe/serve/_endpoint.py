@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DEPLOYMENT = "endpoint"
 WARM_UP_ROWS, WARM_UP_REQUESTS = 8, 3
-Load = Callable[[Path], Scorer]
+Load = Callable[[Path, str], Scorer]
 logger = logging.getLogger(__name__)
 
 
@@ -94,12 +94,10 @@ def load_served(spec: EndpointSpec, load: Load) -> Served:
     """
     folder = storage.download_folder(spec.bundle_uri)
     try:
-        scorer = load(folder)
+        scorer = load(folder, spec.digest)
     finally:
         if storage.is_remote(spec.bundle_uri):
             shutil.rmtree(folder, ignore_errors=True)
-    if scorer.digest != spec.digest:
-        raise BundleError(spec.bundle_uri, f"its digest is {scorer.digest[:12]}, not {spec.digest[:12]} as asked for")
     return Served(name=spec.model, version=spec.version, scorer=scorer, key=spec.key or scorer.inputs.key)
 
 
@@ -124,7 +122,7 @@ def build(args: Mapping[str, Any]) -> "Application":
     return replica.options(**options).bind(spec)
 
 
-def _load_bundle(folder: Path) -> Scorer:
+def _load_bundle(folder: Path, digest: str) -> Scorer:
     from raypipe.bundle import load_bundle
 
-    return load_bundle(folder)
+    return load_bundle(folder, digest=digest)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from raypipe.core import storage
@@ -121,7 +122,11 @@ class TrainingState:
             storage.remove(storage.join(self._best, dropped))
 
     def restore(self) -> Saved | None:
-        """The newest checkpoint, or None."""
+        """The newest checkpoint, or None.
+
+        Raises:
+            StorageError: when it is damaged.
+        """
         for _ in range(_READS):
             names = sorted(u for u in storage.list_files(self._checkpoints) if u.endswith(".safetensors"))
             if not names:
@@ -130,7 +135,11 @@ class TrainingState:
                 blob = storage.read_bytes(names[-1])
             except StorageError:
                 continue
-            parts = {name: array.tobytes() for name, array in safetensors.load(blob).items()}
+            try:
+                parts = {name: array.tobytes() for name, array in safetensors.load(blob).items()}
+            except SafetensorError as error:
+                way_out = "remove it, and the same command starts anew"
+                raise StorageError(names[-1], f"the checkpoint is damaged ({error})", way_out) from error
             curve = json.loads(parts.pop(_CURVE))
             return Saved(checkpoint=Checkpoint(step=int(Path(names[-1]).stem), state=parts), curve=curve)
         raise StorageError(self._checkpoints, "the newest checkpoint is replaced again and again", "end the other training")

@@ -1,5 +1,6 @@
 """Searches: Hydra's sweep grammar as a space, trials on Ray Tune, records from which a search goes on."""
 
+from raypipe.tune._ledger import check_comparable
 from raypipe.tune._page import ranked, render_search, value_of
 from raypipe.tune._records import AxisFacts, Search, Trial
 from raypipe.tune._run import run_search
@@ -28,6 +29,7 @@ __all__ = [
     "Trial",
     "TrialSpec",
     "Tuning",
+    "check_comparable",
     "preflight",
     "ranked",
     "read_space",

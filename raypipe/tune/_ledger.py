@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from raypipe.core.errors import ConfigError, RaypipeError
-from raypipe.models import Stepped
+from raypipe.models import Model, Stepped
 from raypipe.tune._marks import Marks
 from raypipe.tune._records import Status, Trial
 from raypipe.tune._searchers import Proposer
@@ -24,6 +24,9 @@ _THREADS = "trainer.num_threads"
 class WatchesTrials(Protocol):
     """Who is told of ended trials and also wants to follow those that run."""
 
+    def goes_on(self, kept: Sequence[Trial]) -> None:
+        """The search goes on: these ended earlier and are kept."""
+
     def progressed(self, number: int, percent: int, value: float | None) -> None:
         """Trial `number` is so far, and its best value is `value`."""
 
@@ -34,6 +37,17 @@ class Next:
 
     trial: Trial
     spec: TrialSpec
+
+
+def check_comparable(model: Model, tuning: Tuning) -> None:
+    """Refuse a scheduler for a model of which it cannot know how far a training is.
+
+    Raises:
+        ConfigError: then.
+    """
+    if not isinstance(tuning.scheduler, NoStopping) and not isinstance(model, Stepped):
+        problem = f"model {model.kind} does not say how many steps it takes (max_steps), so it is never stopped early"
+        raise ConfigError([f"{problem}; set tune.scheduler.kind=none"])
 
 
 class Ledger:
@@ -51,7 +65,10 @@ class Ledger:
         self._space, self._tuning, self._store, self._compose, self._on_trial = space, tuning, store, compose, on_trial
         self._proposer = Proposer(space, tuning)
         self._again = [trial for trial in past if trial.status in ("interrupted", "failed")]
-        self.num_kept = len(past) - len(self._again)
+        kept = [trial for trial in past if trial not in self._again]
+        self.num_kept = len(kept)
+        if isinstance(on_trial, WatchesTrials) and kept:
+            on_trial.goes_on(kept)
         self._specs: dict[int, TrialSpec] = {}
         self._running: set[int] = set()
         self._exhausted = False
@@ -105,9 +122,7 @@ class Ledger:
             alone = spec.trainer.in_driver and spec.trainer.num_threads is None
             added = self._single[about] = (f"{_THREADS}=1",) if alone else ()
             spec = self._compose([*lines, *added]) if added else spec
-        if not isinstance(self._tuning.scheduler, NoStopping) and not isinstance(spec.model, Stepped):
-            problem = f"model {spec.model.kind} does not say how many steps it takes (max_steps), so it is never stopped early"
-            raise ConfigError([f"{problem}; set tune.scheduler.kind=none"])
+        check_comparable(spec.model, self._tuning)
         return (*lines, *added), spec
 
     def progressed(self, number: int, result: dict[str, Any]) -> None:
