@@ -241,9 +241,8 @@ def test_a_killed_training_goes_on_from_its_checkpoint_and_registers_once(tmp_pa
     root = tmp_path / "root"
     train = ("experiment=penguins", f"storage.root={root}", "model=mlp", "model.max_epochs=100", "trainer.patience=100")
     assert run("ingest", *train)[0] == 0
-    kill_when("train", *train, ready=lambda: sum(p.is_file() for p in root.glob("runs/*/**/*")) > 2)
-    checkpoints = [p for p in root.glob("runs/*/**/*") if p.is_file()]
-    assert checkpoints
+    kill_when("train", *train, ready=lambda: any(int(p.stem) > 2 for p in root.glob("runs/*/checkpoints/*.safetensors")))
+    assert list(root.glob("runs/*/checkpoints/*.safetensors"))
     assert not list(root.glob("runs/*/bundle"))
     code, done = run("train", *train)
     assert (code, done["model"]["version"]) == (0, 1)

@@ -104,6 +104,8 @@ def test_a_list_a_tag_and_a_glob_deal_each_value_equally_often():
         ("a", "choice(x,'x')", ["x is there twice"]),
         ("a", "choice(null,1)", ["null,1"]),
         ("a", "5", ["one value", "choice(1,2)"]),
+        ("a", "tag(log,xgboost,mlp)", ["Last argument to tag()", "choice()"]),
+        ("é", "choice(1,2)", ["not a sweep", "'é'"]),
         ("a", "glob(*)", ["not a group"]),
         ("model", "glob(z*)", ["matches none of", "mlp"]),
         ("model", "choice(mlp,xgbost)", ["xgbost is not an option of group model", "did you mean xgboost"]),
@@ -137,6 +139,12 @@ def test_an_axis_that_no_sample_reaches_is_left_out_and_groups_come_first():
         "model": "choice(xgboost,mlp)",
     }
     assert [axis.key for axis in read_axes(space, GROUPS)] == ["model", "a"]
+
+
+def test_options_that_begin_with_a_digit_are_conditions_as_any():
+    groups = Groups(chosen={"model": "mlp"}, options={"model": ("2d", "mlp")})
+    model, width = read_axes({"model": "2d,mlp", "a": "tag(model:2d,choice(1,2))"}, groups)
+    assert (model.labels, width.when[0].options) == (("2d", "mlp"), ("2d",))
 
 
 def test_a_dealt_axis_cannot_depend_on_a_drawn_one():

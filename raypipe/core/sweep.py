@@ -111,10 +111,10 @@ def _parsed(key: str, text: str) -> Override:
         return OverridesParser.create().parse_override(f"{key}={text}")
     except HydraException as error:
         said = [line.strip() for line in str(error).splitlines() if line.strip()]
-        problem = said[0].partition(": ")[2] or said[0]
+        problem = said[0].partition("': ")[2] if " while evaluating '" in said[0] else f"not a sweep ({said[0]})"
         if problem.startswith("Unknown function '"):
             problem += did_you_mean(problem.split("'")[1], _FUNCTIONS) + f" (functions: {', '.join(_FUNCTIONS)})"
-        elif "NoneType" in problem:
+        elif "NoneType is incompatible" in problem:
             problem = "choice() does not take null; write a list: null,1"
         raise _wrong(key, text, problem) from error
 
