@@ -67,6 +67,13 @@ def test_the_same_seed_gives_the_same_importances_and_another_does_not():
     assert one.rows[0].value != other.rows[0].value
 
 
+def test_where_the_metric_is_undefined_there_is_no_importance():
+    bundle, rows = trained("binary"), replace(sample_of("binary"), y_N=np.zeros(300, np.float32))
+    yardstick = Yardstick(bundle, rows, metric="roc_auc", better="higher", costs=None)
+    row = permute("distance", ("distance",), yardstick=yardstick, repeats=2, seed=0, confidence=0.95)
+    assert ranked(yardstick, [row], repeats=2, confidence=0.95) is None
+
+
 def test_columns_of_a_feature_are_shuffled_together():
     found = importances("binary", Importance(by="feature", repeats=2))
     assert {row.name: row.columns for row in found.rows}["views"] == ("planes_year", "weather_temp")

@@ -14,15 +14,21 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from model_data import MemoryLoop
+from serve_parts import call, make_spec
 
+from raypipe.bundle import Bundle, save_bundle
 from raypipe.bundle._hostile import hostile_rows
 from raypipe.bundle._inputs import json_rows, json_schema
 from raypipe.contract import Contract
 from raypipe.core.compose import packaged
 from raypipe.core.config import build
 from raypipe.core.errors import ConfigError, FeatureError
+from raypipe.core.tensors import LabelledTensors, Target, TrainingData
 from raypipe.features import FeatureSet, FittedFeatures, fit_chunk, solve
+from raypipe.models import Linear
 from raypipe.profiles import merge_profiles, profile_chunk
+from raypipe.serve import Endpoint
 from raypipe.tables import payload_text
 
 EXAMPLE = packaged("conf").parent / "docs" / "examples" / "images"
@@ -163,6 +169,31 @@ def test_damaged_bytes_are_among_what_every_bundle_with_bytes_is_tried_with() ->
     assert {"", "AB==", base64.b64encode(PNG[: len(PNG) // 2]).decode(), None} <= {
         t for t in tried if t is None or isinstance(t, str)
     }
+
+
+@pytest.mark.usefixtures("images")
+def test_an_endpoint_takes_bytes_as_base64_and_refuses_what_is_none(tmp_path: Path) -> None:
+    features, labels = fitted(fill=0.0), np.array([0, 1] * 4, np.float32)
+    rows = pa.table({"image": pa.array([PNG, None] * 4, pa.binary())})
+    tensors = LabelledTensors(inputs=features.transform(rows), y_N=labels)
+    target = Target(kind="regression", name="dark")
+    data = TrainingData(train=tensors, validation=tensors, specs=features.specs, target=target)
+    bundle = Bundle(
+        inputs=Contract(columns={"image": contract().columns["image"]}),
+        sources={"image": "request"},
+        features=features,
+        model=Linear().train(data, MemoryLoop()),
+        target=target,
+        examples=rows,
+    )
+    digest = save_bundle(bundle, tmp_path / "bundle")
+    app = Endpoint(make_spec(tmp_path / "bundle", digest=digest, key=())).app()
+    text = base64.b64encode(PNG).decode()
+    answers = call(app, body={"records": [{"image": text}, {"image": None}]}).json["predictions"]
+    assert [one["score"] for one in answers] == pytest.approx(bundle.score(rows.slice(0, 2)).tolist(), abs=1e-5)
+    for wrong in (text[:-1], "not base64", [1, 2], 7):
+        refused = call(app, body={"image": wrong})
+        assert (refused.status, "is not bytes, in text as base64" in refused.body.decode()) == (422, True)
 
 
 # --- the example ---

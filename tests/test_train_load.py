@@ -185,6 +185,7 @@ def test_data_that_do_not_fit_the_local_disk_are_refused(tmp_path):
         _load._check_room(tmp_path, 2**60)
 
 
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_local_disk_that_fills_up_while_the_files_are_made_is_one_line(kept, scratch, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -14,6 +14,7 @@ from raypipe.core.config import build
 from raypipe.core.console import live
 from raypipe.core.errors import ConfigError, StorageError
 from raypipe.pipeline._tune_runs import Following
+from raypipe.pipeline._tune_trials import Trials, Variant
 from raypipe.train import Trainer
 from raypipe.tune import (
     Asha,
@@ -279,6 +280,14 @@ def test_progress_of_a_search_that_goes_on_counts_what_is_kept(capsys):
     assert "2/3, best 0.25" in first
     assert "3/3" in last
     assert "best 0.25" in last
+
+
+def test_a_trial_learns_from_the_variant_of_which_it_has_all_overrides():
+    lines = [("model=mlp",), ("model=xgboost", "features.a.encode=index"), ("model=xgboost", "features.a.encode=one_hot")]
+    variants = [Variant(lines=one, session=None, tables={}, prepared=None) for one in lines]
+    trials = Trials(None, variants)
+    found = [trials.variant((*one, "model.rate=0.1", "trainer.num_threads=1")) for one in lines]
+    assert all(one is variant for one, variant in zip(found, variants, strict=True))
 
 
 def test_two_processes_never_run_the_same_search_at_once(tmp_path):

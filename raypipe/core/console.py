@@ -32,8 +32,10 @@ def headline(text: str) -> None:
 def table(title: str, columns: list[str], rows: list[list[str]], *, text: Collection[str] = ()) -> None:
     """A small table; plain aligned text when not on a terminal. Columns are on the right but the first and those of `text`."""
     out = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
-    for i, column in enumerate(columns):
-        out.add_column(column, justify="left" if i == 0 or column in text else "right", no_wrap=True)
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    for i, (column, width) in enumerate(zip(columns, widths, strict=True)):
+        fixed = width < max(widths)  # where there is no room, only the widest column is folded
+        out.add_column(column, justify="left" if i == 0 or column in text else "right", no_wrap=fixed, overflow="fold")
     for row in rows:
         out.add_row(*(escape(cell) for cell in row))
     console.print(out)

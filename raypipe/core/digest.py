@@ -61,15 +61,19 @@ def digest_file(path: Path) -> str:
 
 
 def digest_sources(packages: Iterable[str]) -> dict[str, str]:
-    """Sha256 of the Python sources of raypipe's `packages`, for example ``{"features": "ab12..."}``."""
-    root = Path(raypipe.__file__).parent
-    out = {}
-    for package in sorted(packages):
-        sha = hashlib.sha256()
-        for path in sorted((root / package).rglob("*.py")):
-            sha.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-        out[package] = sha.hexdigest()
-    return out
+    """Sha256 of the Python sources of raypipe's `packages`, for example ``{"features": "ab12..."}``.
+
+    As they were when this process first asked: it goes on with what it imported, whatever is edited meanwhile.
+    """
+    return {package: _digest_package(package) for package in sorted(packages)}
+
+
+@cache
+def _digest_package(package: str) -> str:
+    root, sha = Path(raypipe.__file__).parent, hashlib.sha256()
+    for path in sorted((root / package).rglob("*.py")):
+        sha.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return sha.hexdigest()
 
 
 def digest_user_code(settings: Any) -> dict[str, str]:

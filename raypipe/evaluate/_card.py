@@ -15,7 +15,7 @@ from raypipe.pages import Html, count_of, document, figures_of, join, row, table
 
 NOT_STATED = "not stated"
 _SHOWN_IMPORTANCES = 10
-_MARKS = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]<>#|"})
+_MARKS = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]<>#|&~"})
 
 
 @config

@@ -96,8 +96,11 @@ def _half_width(values_R: NDArray[np.float64], confidence: float) -> float:
     return 0.0 if spread == 0 else float(t.ppf((1 + confidence) / 2, len(values_R) - 1)) * spread / len(values_R) ** 0.5
 
 
-def ranked(yardstick: Yardstick, rows: Sequence[ImportanceRow], *, repeats: int, confidence: float) -> Importances:
-    """The importances together, the largest first."""
+def ranked(yardstick: Yardstick, rows: Sequence[ImportanceRow], *, repeats: int, confidence: float) -> Importances | None:
+    """The importances together, the largest first; None where the metric is undefined, as AUC is on rows of one class."""
+    measured = [row for row in rows if np.isfinite(row.value)]
+    if not measured:
+        return None
     return Importances(
         metric=yardstick.metric,
         baseline=yardstick.baseline,
@@ -105,7 +108,7 @@ def ranked(yardstick: Yardstick, rows: Sequence[ImportanceRow], *, repeats: int,
         num_rows=len(yardstick.sample.y_N),
         repeats=repeats,
         confidence=confidence,
-        rows=tuple(sorted(rows, key=lambda row: (-row.value, row.name))),
+        rows=tuple(sorted(measured, key=lambda row: (-row.value, row.name))),
     )
 
 

@@ -126,7 +126,8 @@ def session_of(content: bytes) -> "InferenceSession":
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)  # never the current one
+    # weights in another file: never those that happen to lie in the working folder
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of onnxruntime, whose errors have no class in common

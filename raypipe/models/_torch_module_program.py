@@ -35,8 +35,8 @@ _OPERATOR = re.compile(
 )
 _SYMBOL = r"Symbol\('[a-z]+\d+'(?:, [a-z]+=True)*\)"
 _EXPRESSION = re.compile(  # of a power the exponent has one digit: a tower of powers would be computed when it is read
-    rf"(?:{_SYMBOL}|\d{{1,19}}+(?!\d)|Integer|Add|Mul|Pow(?=\({_SYMBOL}, Integer\(\d\)\))|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv"
-    r"|Equality|Unequality|(?:Strict)?(?:Greater|Less)Than|And|Or|Not|true|false|[ (),-])*"
+    rf"(?:{_SYMBOL}|\d{{1,19}}+(?!\d)|Integer|Add|Mul|Pow(?=\({_SYMBOL}, Integer\(\d\)\))|Max|Min|Mod|PythonMod|FloorDiv"
+    r"|CleanDiv|Equality|Unequality|(?:Strict)?(?:Greater|Less)Than|And|Or|Not|true|false|[ (),-])*"
 )
 _LONGEST_EXPRESSION = 1_000
 _TREE = re.compile(r"(?:[][{}:, ]|\d|\"(?:type|context|children_spec|builtins\.(?:tuple|list|dict)|null|\[\])\"|null)*")

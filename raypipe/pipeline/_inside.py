@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raypipe.bundle import Bundle
+from raypipe.core.console import say
 from raypipe.core.fragments import map_fragments
 from raypipe.core.storage import arrow_filesystem, path_of
 from raypipe.core.tensors import Target
@@ -51,8 +52,10 @@ def look_inside(run: Experiment, prepared: Prepared, *, uri: str, digest: str) -
     found: dict[str, Any] = {"behaviours": tuple(answer for asked, answer in answers if asked.kind == "behaviour")}
     if evaluator.importance is not None:
         rows = [answer for asked, answer in answers if asked.kind == "importance"]
-        repeats, confidence = evaluator.importance.repeats, evaluator.confidence
-        found["importances"] = ranked(work.yardstick(bundle), rows, repeats=repeats, confidence=confidence)
+        repeats, yardstick = evaluator.importance.repeats, work.yardstick(bundle)
+        found["importances"] = ranked(yardstick, rows, repeats=repeats, confidence=evaluator.confidence)
+        if found["importances"] is None:
+            say(f"  {yardstick.metric} is undefined on {len(sample.y_N):,} {_SPLIT} rows; raise evaluator.sample_rows")
         found["contributions"] = next(answer for asked, answer in answers if asked.kind == "contributions")
     return found
 

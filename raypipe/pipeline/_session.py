@@ -241,4 +241,4 @@ def show_steps(steps: list[Step], seconds: float) -> None:
     """What was done, by which Ray library, and what was reused."""
     headline(f"done in {seconds:.1f} s with {os.cpu_count()} cores")
     rows = [[s.name, s.engine, "reused" if s.reused else "ran", f"{s.seconds:.1f}", s.reason] for s in steps]
-    table("steps", ["step", "done by", "", "seconds", "why"], rows)
+    table("steps", ["step", "done by", "", "seconds", "why"], rows, text=("done by", "", "why"))

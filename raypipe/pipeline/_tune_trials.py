@@ -14,7 +14,7 @@ from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._session import Session
 from raypipe.pipeline._train import training_fingerprint
 from raypipe.pipeline._tune_runs import Following, SearchRuns, show_search, write_page
-from raypipe.prepare import LoadPrepared, Prepared, prepared_digest
+from raypipe.prepare import LoadPrepared, Prepared
 from raypipe.tables import TableRef
 from raypipe.tune import Search, Space, Trial, TrialSpec, Tuning, check_comparable, run_search
 
@@ -56,8 +56,9 @@ class Sweep:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One combination of the axes that decide the data: its session, its tables, and the prepared data."""
+    """One combination of the axes that decide the data: its overrides, its session, its tables, and the prepared data."""
 
+    lines: tuple[str, ...] = ()
     session: Session
     tables: Mapping[str, TableRef]
     prepared: Prepared
@@ -104,13 +105,13 @@ class Trials:
     """What trials train, composed in the driver."""
 
     def __init__(self, sweep: Sweep, variants: Sequence[Variant]) -> None:
-        self._sweep, self._variants = sweep, {variant.prepared.digest: variant for variant in variants}
-        self._tables = {name: ref for variant in variants for name, ref in variant.tables.items()}
+        self._sweep, self._variants = sweep, variants
         self._specs: dict[tuple[str, ...], TrialSpec] = {}
 
     def variant(self, lines: Sequence[str]) -> Variant:
-        """The prepared data that a trial with these overrides learns from."""
-        return self._of(self._sweep.experiment(lines))
+        """The prepared data that a trial with these overrides learns from: the variant of which it has all overrides."""
+        own = [variant for variant in self._variants if set(variant.lines) <= set(lines)]
+        return max(own, key=lambda variant: len(variant.lines))
 
     def spec(self, lines: Sequence[str]) -> TrialSpec:
         """What a trial with these overrides trains."""
@@ -119,14 +120,9 @@ class Trials:
             self._specs[key] = self._compose(key)
         return self._specs[key]
 
-    def _of(self, run: Experiment) -> Variant:
-        if len(self._variants) == 1:
-            return next(iter(self._variants.values()))
-        return self._variants[prepared_digest(run.plan(), self._tables)]
-
     def _compose(self, lines: Sequence[str]) -> TrialSpec:
         run = self._sweep.experiment(lines)
-        variant = self._of(run)
+        variant = self.variant(lines)
         prepared = variant.prepared
         parts = training_fingerprint(Candidate(model=run.model, trainer=run.trainer), prepared)
         return TrialSpec(
@@ -146,7 +142,7 @@ def prepare_variant(session: Session, sweep: Sweep, lines: Sequence[str]) -> Var
     tables = _session.open_tables(mine)
     prepared = _session.prepare_data(mine, tables)
     audit(mine, tables, prepared)
-    return Variant(session=mine, tables=tables, prepared=prepared)
+    return Variant(lines=tuple(lines), session=mine, tables=tables, prepared=prepared)
 
 
 def rooted(run: Experiment, session: Session) -> Experiment:
