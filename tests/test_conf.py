@@ -148,3 +148,15 @@ def test_a_task_that_does_not_fit_its_tables_is_refused_before_any_work(override
         experiment("train", "experiment=flights", *overrides).plan()
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ("model=xgbost", r"^model=xgbost: there is no such option; did you mean xgboost\? \(options: ensemble, "),
+        ("trainer=nowhere", r"^trainer=nowhere: there is no such option \(options: driver, patient, ray_train\)$"),
+    ],
+)
+def test_a_misspelt_option_is_refused_with_the_nearest_name_and_all_options(wrong: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        compose("train", ["experiment=penguins", wrong])

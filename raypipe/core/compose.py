@@ -30,10 +30,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 import raypipe
 from raypipe.core.errors import ConfigError
+from raypipe.core.naming import did_you_mean
 
 _SECRET = re.compile(r"(^|_)(token|password|passwd|secret|api_?key|access_?key|credentials?|private_?key)($|_)", re.I)
 _FROM_OUTSIDE = re.compile(r"\$\{\s*oc\.env\s*:")
 _URL_PASSWORD = re.compile(r"(?P<user>[a-z][a-z0-9+.-]*://[^/\s:@]*):[^/\s@]+@", re.I)
+_NO_OPTION = re.compile(
+    r"Could not find '(?P<group>[^']+)/(?P<option>[^'/]+)'\n\nAvailable options in '[^']+':\n(?P<options>(?:\t.*\n)+)"
+)
 MASK = "***"
 
 
@@ -247,6 +251,11 @@ def _where(error: yaml.MarkedYAMLError) -> str:
 
 def _explain(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    no_option = _NO_OPTION.search(str(cause))
+    if no_option is not None:
+        options = [line.strip() for line in no_option["options"].splitlines()]
+        near = did_you_mean(no_option["option"], options)
+        return f"{no_option['group']}={no_option['option']}: there is no such option{near} (options: {', '.join(options)})"
     noise = ("full_key", "object_type", "search path", "provider=", "To append", "Set the env")
     lines = [line.strip() for line in str(cause).splitlines()]
     return " ".join(line for line in lines if line and not any(word in line for word in noise))[:400]

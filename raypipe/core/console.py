@@ -9,7 +9,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-_PLAIN_LINES = 3
 _PLAIN_SECONDS = 10.0
 _PLAIN_WIDTH = 160
 """Columns of tables where there is no terminal to ask."""
@@ -46,6 +45,7 @@ class Bar:
 
     def __init__(self, progress: Progress | None, title: str, total: int) -> None:
         self._progress, self._title, self._total, self._done = progress, title, total, 0
+        self._said_s, self._has_spoken = time.monotonic(), False
         self._task = progress.add_task(title, total=total) if progress else None
 
     def advance(self, num: int = 1, note: str = "") -> None:
@@ -53,13 +53,14 @@ class Bar:
         self._done += num
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, advance=num, description=f"{self._title} {note}")
-        elif self._done == self._total or self._done % max(1, self._total // _PLAIN_LINES) == 0:
+        elif time.monotonic() - self._said_s >= _PLAIN_SECONDS or (self._has_spoken and self._done == self._total):
+            self._said_s, self._has_spoken = time.monotonic(), True
             say(f"  {self._title}: {self._done}/{self._total} {note}".rstrip())
 
 
 @contextmanager
 def bar(title: str, total: int) -> Iterator[Bar]:
-    """A progress bar on a terminal, about five plain lines otherwise."""
+    """A progress bar on a terminal; otherwise a line every 10 s and the last one, and none where all is done before."""
     if not console.is_terminal:
         yield Bar(None, title, total)
         return

@@ -214,7 +214,9 @@ class ModelNotFound(InputError):
         self.name, self.version, self.known = name, version, known
 
     def __str__(self) -> str:
-        return f"model {self.name} has no version or alias {self.version!r} (known: {self.known}); train and register one first"
+        judged = self.version == "champion" and "version" in self.known
+        way_out = "let the evaluate job judge one of them" if judged else "train and register one first"
+        return f"model {self.name} has no version or alias {self.version!r} (known: {self.known}); {way_out}"
 
 
 class LineageError(_OfSubject, InputError):

@@ -58,6 +58,7 @@ def run_evaluate(run: Experiment, record: JobRecord) -> None:
     report_uri = _promote.report(
         session, outcome, prepared=prepared, tables=tables, trained={key: trained}, evaluations={key: found}
     )
+    say(f"report: {report_uri}")
     decision = outcome.verdict.decision
     record.finish(
         hold=not isinstance(decision, Promote),

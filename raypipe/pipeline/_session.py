@@ -205,7 +205,10 @@ def inspect(
         return replace(found["test"], **inside).to_dict()
 
     step = session.steps.cached(f"inspect-{name}", _judged_by(session.run, trained, prepared), work, engine=DATA)
-    return {**found, "test": Evaluation.from_dict(dict(step.result))}
+    test = Evaluation.from_dict(dict(step.result))
+    for behaviour in test.behaviours:
+        say(f"  behaviour {behaviour.name} {'passed' if behaviour.passed else 'failed'}: {behaviour.outcome}")
+    return {**found, "test": test}
 
 
 def _judged_by(run: Experiment, trained: TrainedBundle, prepared: Prepared) -> dict[str, Any]:

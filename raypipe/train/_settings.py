@@ -1,5 +1,6 @@
 """`Trainer`: where and how a model trains, one part for every model."""
 
+import json
 from dataclasses import MISSING, field, fields, replace
 from typing import Annotated, Any, Literal
 
@@ -134,9 +135,10 @@ class Trainer:
         followed = model.follows if isinstance(model, Stepped) else frozenset()
         changed = [one.name for one in fields(self) if vars(self)[one.name] != _default(one)]
         problems = [
-            f"{at}.{name}={vars(self)[name]} has no effect on model {model.kind}; take it out"
-            for name in changed
-            if name in _RECIPE - followed
+            f"{at}.{name}={vars(self)[one.name]} has no effect on model {model.kind}; take it out, "
+            f"or set {at}.{name}={json.dumps(_default(one), default=str)} where an option or an experiment brings it"
+            for one in fields(self)
+            if (name := one.name) in changed and name in _RECIPE - followed
         ]
         if self.num_workers == 0:
             problems += [
