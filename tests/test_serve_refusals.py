@@ -167,7 +167,7 @@ def test_a_client_that_hangs_up_gets_no_answer_and_holds_no_place(app: App, endp
 
 def test_too_many_requests_at_work_are_refused_and_small_ones_pass_large_ones(folders: dict[str, Path]) -> None:
     go, large = threading.Event(), json.dumps(records(*[GOOD] * (INLINE_ROWS + 1))).encode()
-    endpoint = Endpoint(make_spec(folders["binary"]), load=lambda folder: SlowScorer.over(load_bundle(folder), go))
+    endpoint = Endpoint(make_spec(folders["binary"]), load=lambda folder, _: SlowScorer.over(load_bundle(folder), go))
     endpoint.reconfigure({"max_in_flight": 2})
     app = endpoint.app()
 
@@ -191,7 +191,7 @@ def test_too_many_requests_at_work_are_refused_and_small_ones_pass_large_ones(fo
 
 def test_a_request_that_takes_too_long_is_answered_and_its_thread_keeps_its_place(folders: dict[str, Path]) -> None:
     go, large = threading.Event(), json.dumps(records(*[GOOD] * (INLINE_ROWS + 1))).encode()
-    endpoint = Endpoint(make_spec(folders["binary"]), load=lambda folder: SlowScorer.over(load_bundle(folder), go))
+    endpoint = Endpoint(make_spec(folders["binary"]), load=lambda folder, _: SlowScorer.over(load_bundle(folder), go))
     endpoint.reconfigure({"max_in_flight": 1, "timeout_s": 0.1})
     app = endpoint.app()
 
@@ -218,7 +218,7 @@ def test_an_error_in_the_model_is_500_without_its_text(folders: dict[str, Path],
                 raise RuntimeError("secret /path")
             return bundle.predict_rows(rows)
 
-    app = Endpoint(make_spec(folders["binary"]), load=lambda _: Broken.over(bundle, threading.Event())).app()
+    app = Endpoint(make_spec(folders["binary"]), load=lambda *_: Broken.over(bundle, threading.Event())).app()
     answer = call(app, body=GOOD)
     assert answer.status == 500
     assert answer.json == {"error": "internal error; the replica's log has the cause"}
