@@ -236,7 +236,7 @@ def test_a_killed_scoring_goes_on_from_its_parts_and_doubles_nothing(
     assert scored.height >= 28065
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_training_goes_on_from_its_checkpoint_and_registers_once(tmp_path: Path) -> None:
     root = tmp_path / "root"
     train = ("experiment=penguins", f"storage.root={root}", "model=mlp", "model.max_epochs=100", "trainer.patience=100")
@@ -272,6 +272,7 @@ def test_a_model_is_not_judged_on_rows_that_it_has_seen(settings: tuple[str, ...
     assert "not unseen for the model" in judged["gate"]["reason"]
 
 
+@pytest.mark.long
 def test_two_experiments_on_one_root_do_not_disturb_each_other(settings: tuple[str, ...], champion: Mapping[str, Any]) -> None:
     code, other = run("train", *settings, "name=other")
     assert (code, other["model"]["version"]) == (0, 1)

@@ -75,6 +75,7 @@ def result_of(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
     return found
 
 
+@pytest.mark.long
 def test_ingest_and_train_run_as_submitted_jobs_with_their_state_in_a_bucket(head: dict[str, str], tmp_path: Path) -> None:
     root = f"s3://{head['RAYPIPE_TEST_BUCKET']}/submitted"
     settings = ("experiment=penguins", "storage=bucket", f"storage.root={root}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")

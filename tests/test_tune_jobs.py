@@ -109,6 +109,7 @@ def test_the_line_finds_the_finished_training_and_the_version(done: Mapping[str,
     assert all(step["reused"] for step in trained["steps"])
 
 
+@pytest.mark.long
 def test_a_finished_search_takes_more_trials_and_logs_none_again(root: str, done: Mapping[str, Any]) -> None:
     before = {path: path.read_bytes() for path in Path(done["search"]["records"]).glob("trials/*.json")}
     unsure = next(path for path in before if path.name == "00001.json")  # as a kill between its run and its record leaves it
