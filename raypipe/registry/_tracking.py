@@ -1,5 +1,6 @@
 """Where runs and model versions are recorded, and the quiet way to MLflow. MLflow is imported on first use: 1-2 s."""
 
+import logging
 import os
 import re
 import warnings
@@ -136,6 +137,7 @@ def _client(uri: str) -> "MlflowClient":
     with upstream_warnings_ignored():
         from mlflow import MlflowClient
 
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # the variable above is too late where Ray Tune imported MLflow
         if uri.startswith("sqlite:///"):
             ensure_sqlite(sqlite_path(uri))
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
