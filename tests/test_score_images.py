@@ -21,6 +21,7 @@ from raypipe.bundle import Bundle, save_bundle
 from raypipe.bundle._hostile import hostile_rows
 from raypipe.bundle._inputs import json_rows, json_schema
 from raypipe.contract import Contract
+from raypipe.core import cluster
 from raypipe.core.compose import packaged
 from raypipe.core.config import build
 from raypipe.core.errors import ConfigError, FeatureError
@@ -200,11 +201,13 @@ def test_an_endpoint_takes_bytes_as_base64_and_refuses_what_is_none(tmp_path: Pa
 
 
 @pytest.mark.long
+@pytest.mark.cluster
 def test_the_example_learns_images_and_scores_them_into_folders_on_a_pool_of_actors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: ModuleType
 ) -> None:
     from raypipe.cli import main
 
+    cluster.stop()  # the jobs start their own
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLE), prepend=":")
     (tmp_path / "conf").symlink_to(EXAMPLE / "conf")

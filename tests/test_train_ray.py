@@ -25,6 +25,8 @@ from raypipe.train._state import TrainingState
 
 WORKER = replace(ALONE, num_workers=1)
 
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
 
 @pytest.mark.ray
 @pytest.mark.slow
@@ -112,6 +114,7 @@ def test_a_ray_worker_keeps_its_state_and_its_result_in_a_bucket(s3):
         on_progress=lambda step, _: steps.append(step),
     )
     cluster.stop()
+    Cluster(num_cpus=2, object_store_gib=0.3).start()  # for the tests that follow
     assert steps == [point["step"] for point in trained.curve]
     assert all("/a/finished/" in found for found in storage.list_files(f"{s3}/ray"))
 
