@@ -254,3 +254,13 @@ def test_only_the_same_rows_are_compared():
         compare(candidate=binary_rows(0.1), champion=binary_rows(0.1, num_rows=3000), metric="roc_auc", resampling=RESAMPLING)
     with pytest.raises(ValueError, match="the same rows"):
         compare(candidate=binary_rows(0.1), champion=binary_rows(0.1, split="later"), metric="roc_auc", resampling=RESAMPLING)
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), [(-0.02, 0.01, Hold), (0.0, 0.02, Hold), (0.01, 0.02, Promote)])
+def test_an_earlier_version_than_the_champion_returns_only_when_it_is_better(low, high, verdict):
+    report = GateReport(
+        evaluation=ROC, candidate_digest="old", champion_digest="new", comparison=comparison(low, high), replaced=True
+    )
+    decision = Gate().decide(report)
+    assert isinstance(decision, verdict)
+    assert ("an earlier version than the champion" in decision.reason) == (verdict is Hold)

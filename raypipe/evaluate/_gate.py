@@ -75,6 +75,7 @@ class GateReport:
         candidate_digest: Digest of the candidate's bundle, fixed before the rows were read.
         champion_digest: Digest of the champion's bundle; None when there is none yet.
         comparison: On the same rows; None without a champion, or when it is the same bundle.
+        replaced: Whether the candidate is an earlier version than the champion: it returns only when it is better.
         champion_overlap: Why these rows are not unseen for the champion, for example "it was trained on rows until
             2013-11-15, the test rows begin 2013-11-01"; None when they are.
 
@@ -87,6 +88,7 @@ class GateReport:
     champion_digest: str | None = None
     comparison: Comparison | None = None
     champion_overlap: str | None = None
+    replaced: bool = False
 
     @property
     def failed(self) -> tuple[BehaviourResult, ...]:
@@ -150,7 +152,7 @@ class Gate:
         if not same and report.champion_overlap is not None:
             findings.append(Hold(reason=f"no fair comparison with the champion: {report.champion_overlap}"))
         elif not same and report.champion_digest is not None:
-            findings.append(self._against_champion(report.comparison, metric))
+            findings.append(self._against_champion(report, metric))
         findings += [Hold(reason=f"behaviour {b.name} failed: {b.outcome}") for b in report.failed]
         holds = [f.reason for f in findings if isinstance(f, Hold)]
         if holds:
@@ -172,7 +174,8 @@ class Gate:
             return Hold(reason=f"{shown} misses the {word} {self.minimum:.4g}")
         return Promote(reason=f"{shown} meets the {word} {self.minimum:.4g}")
 
-    def _against_champion(self, comparison: Comparison | None, metric: str) -> Promote | Hold:
+    def _against_champion(self, report: GateReport, metric: str) -> Promote | Hold:
+        comparison = report.comparison
         if comparison is None or comparison.metric != metric:
             raise ValueError(f"there is a champion, so the gate needs a comparison by {metric}")
         c = comparison
@@ -185,6 +188,8 @@ class Gate:
         if best < -self.max_regression:
             return Hold(reason=f"{metric} is worse than the champion's{allowed}: {numbers}")
         worst = c.low if c.better == "higher" else -c.high
+        if report.replaced and worst <= 0:
+            return Hold(reason=f"an earlier version than the champion, whose {metric} is not better: {numbers}")
         better = "better than" if worst > 0 else "not worse than"
         return Promote(reason=f"{metric} is {better} the champion's{allowed if worst <= 0 else ''}: {numbers}")
 

@@ -65,9 +65,10 @@ def choose(run: Experiment, evaluations: Mapping[str, Evaluation]) -> str:
 
 
 def ask_gate(
-    run: Experiment, prepared: Prepared, *, test: Evaluation, uri: str, digest: str, champion: ModelVersion | None
+    run: Experiment, prepared: Prepared, *, test: Evaluation, version: ModelVersion, champion: ModelVersion | None
 ) -> Verdict:
-    """Let the gate decide about the bundle `digest`, whose evaluation on test rows is `test`."""
+    """Let the gate decide about `version`, whose evaluation on test rows is `test`."""
+    uri, digest = version.bundle_uri, version.digest
     seen = unseen_problem(run, prepared, loaded(uri, digest))
     if seen is not None:
         return Verdict(
@@ -91,6 +92,7 @@ def ask_gate(
         champion_digest=champion.digest,
         comparison=comparison,
         champion_overlap=overlap,
+        replaced=version.version < champion.version,
     )
     return Verdict(decision=run.gate.decide(report), comparison=comparison, champion=evaluation)
 

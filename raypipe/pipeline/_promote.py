@@ -79,7 +79,7 @@ def gate(session: Session, trained: TrainedBundle, prepared: Prepared, test: Eva
         known = registry.find_by_digest(session.run.name, trained.digest)
         version = known or register(session, trained, prepared)
         champion = registry.champion(session.run.name)
-        verdict = ask_gate(session.run, prepared, test=test, uri=trained.bundle_uri, digest=trained.digest, champion=champion)
+        verdict = ask_gate(session.run, prepared, test=test, version=version, champion=champion)
         same = champion is not None and champion.version == version.version
         if isinstance(verdict.decision, Promote) and not same:
             registry.promote(session.run.name, version.version)

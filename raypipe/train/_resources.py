@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raypipe.core.errors import TrainingError
+from raypipe.core.errors import ConfigError, TrainingError
 from raypipe.core.sizes import size_text
 from raypipe.models import Model
 from raypipe.train._settings import Trainer
@@ -33,7 +33,8 @@ def request_for(model: Model, trainer: Trainer) -> Request:
     """What a worker of `trainer` takes on the cluster that this process is connected to.
 
     Raises:
-        TrainingError: when Ray is not started or the cluster can never give it, naming what is asked for and what there is.
+        TrainingError: when Ray is not started.
+        ConfigError: when the cluster can never give it, naming what is asked for and what there is.
     """
     import ray
 
@@ -43,12 +44,12 @@ def request_for(model: Model, trainer: Trainer) -> Request:
     request = request_on(nodes, trainer)
     room = places(nodes, request)
     if room < trainer.least_workers and not trainer.can_grow:
-        raise TrainingError(
-            model.kind,
+        problem = (
             f"{trainer.least_workers} worker(s) with {request} each do not fit the cluster "
-            f"(room for {room}; nodes: {', '.join(_node(node, request) for node in nodes)})",
-            "lower trainer.num_workers or what each worker takes, or set trainer.can_grow=true where nodes are added",
+            f"(room for {room}; nodes: {', '.join(_node(node, request) for node in nodes)})"
         )
+        way_out = "lower trainer.num_workers or what each worker takes, or set trainer.can_grow=true where nodes are added"
+        raise ConfigError([f"training {model.kind}: {problem}; {way_out}"])
     return request
 
 
