@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from benchmarks._figure import Figure, run_json
 from benchmarks.train_torch_ways import BATCH_ROWS, DIM, EPOCHS, HIDDEN, SLOW_ROWS, prepared
 
-ROWS, ROUNDS = 2_000_000, 5
+ROWS, ROUNDS = 2_000_000, 3
 _GOALS = {"hand": 0.9, "data_loader": 3.0, "iter_torch_batches": 5.0}
 _WORDS = {
     "hand": "a loop by hand over tensors in memory",

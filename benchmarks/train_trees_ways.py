@@ -23,7 +23,7 @@ from benchmarks._pss import GIB, MARKER, PeakMemory
 from benchmarks.features_data import bench_folder
 from raypipe.core.tensors import LabelledTensors, Target, TensorSpecs, TrainingData
 
-ROUNDS, NUM_FILES, NUM_NUMBERS = 100, 8, 13
+ROUNDS, NUM_FILES, NUM_NUMBERS = 50, 8, 13
 CARDINALITIES = [round(c) for c in np.geomspace(3, 1000, 26)]
 NUMBERS = [f"n{i}" for i in range(NUM_NUMBERS)]
 CATEGORIES = [f"c{i}" for i in range(len(CARDINALITIES))]

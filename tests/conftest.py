@@ -23,7 +23,7 @@ hypothesis.settings.load_profile("raypipe")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of the shared cluster are marked `ray` by the fixture that they use."""
     for item in items:
-        if isinstance(item, pytest.Function) and "ray_cluster" in item.fixturenames:
+        if isinstance(item, pytest.Function) and {"ray_cluster", "kept"} & set(item.fixturenames):
             item.add_marker(pytest.mark.ray)
 
 

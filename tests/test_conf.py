@@ -160,3 +160,14 @@ def test_a_task_that_does_not_fit_its_tables_is_refused_before_any_work(override
 def test_a_misspelt_option_is_refused_with_the_nearest_name_and_all_options(wrong: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         compose("train", ["experiment=penguins", wrong])
+
+
+def test_a_group_that_the_experiment_writes_over_is_refused_instead_of_mixed(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    own = "# @package _global_\ndefaults: [penguins]\nmodel: {_target_: own_code.Centroids, temperature: 2}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(own)
+    compose("train", ["experiment=mine"], conf_dir=str(tmp_path))
+    with pytest.raises(
+        ConfigError, match=r"^model=external: experiment mine writes .* own_code\.Centroids over it; move these to"
+    ):
+        compose("train", ["experiment=mine", "model=external"], conf_dir=str(tmp_path))

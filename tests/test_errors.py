@@ -34,6 +34,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "BundleError": ("/tmp/bundle", "model.ubj has another sha256"),
     "EndpointError": ("flights", "did not come up in 60 s"),
     "NotReproduced": ("12ab", "weights", ["model.json"], ["code"]),
+    "ClusterError": ("on this machine", "did not start: timed out", "run the command again"),
     "SearchError": ("late", "none of 8 trials finished", "look at the first error"),
     "TrainingError": ("mlp", "the loss is not finite", "lower learning_rate"),
 }

@@ -116,6 +116,7 @@ class Text(HTMLParser):
 
 
 WORDS = (
+    "It was made elsewhere.",
     "birds@example.org",
     "To sort birds before a person looks.",
     "Birds of other islands",
@@ -136,7 +137,7 @@ WORDS = (
 
 @pytest.mark.parametrize("form", ["markdown", "page"])
 def test_the_card_says_everything_in_both_forms(form):
-    facts = facts_of()
+    facts = facts_of(limits=("It was made elsewhere.",))
     if form == "page":
         page = Text(card_page(CARD, facts))
         assert (page.problems, page.open) == ([], [])

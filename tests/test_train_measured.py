@@ -62,7 +62,7 @@ def test_speed_and_cost_are_measured_beside_the_curve_and_told_in_one_line(tmp_p
         *("rows_per_s", "data_wait_share", "load_seconds", "core_hours", "gpu_hours", "bytes_read", "num_runs")
     }
     assert "rows/s" in result_line(trained)
-    assert "core-hours" in result_line(trained)
+    assert "core-seconds" in result_line(trained)
     assert train(tmp_path).cost == trained.cost
 
 

@@ -8,7 +8,7 @@ from raypipe.core.errors import ConfigError
 from raypipe.core.sizes import size_text
 from raypipe.models import DESCENT, Mlp, Recipe, Xgboost
 from raypipe.train import Trainer
-from raypipe.train._resources import Request, places
+from raypipe.train._resources import Request, places, short_of
 
 WORKERS = {"num_workers": [1, 2]}
 
@@ -106,6 +106,18 @@ NODES = [
 )
 def test_the_workers_that_fit_the_nodes_are_counted_by_every_resource_and_label(resources, labels, expected):
     assert places(NODES, Request(resources=resources, labels=labels)) == expected
+
+
+@pytest.mark.parametrize(
+    ("free", "said"),
+    [
+        ({"CPU": 4.0, "GPU": 2.0}, ""),
+        ({"CPU": 3.0, "GPU": 2.0}, "4 CPU wanted, 3 CPU free"),
+        ({"CPU": 1.0}, "4 CPU wanted, 1 CPU free, 2 GPU wanted, 0 GPU free"),
+    ],
+)
+def test_what_a_training_waits_for_is_said(free, said):
+    assert short_of(free, Request(resources={"CPU": 2, "GPU": 1}, labels={}), 2) == said
 
 
 @pytest.mark.parametrize(("num", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 * 2**30, "3 GiB")])

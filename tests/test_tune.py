@@ -36,7 +36,7 @@ from raypipe.tune._marks import marks_of, reports
 from raypipe.tune._room import find_room
 from raypipe.tune._schedulers import make_scheduler
 from raypipe.tune._searchers import Proposer
-from raypipe.tune._store import Store
+from raypipe.tune._store import Origin, Store
 
 TREES_OR_NET = {
     "model": "choice(xgboost,mlp)",
@@ -175,7 +175,7 @@ def test_the_value_is_the_metric_at_the_step_that_the_model_keeps():
 
 def books(root, tuning: Tuning, *, space=None, told=None, **composer) -> Ledger:
     space, store = space or space_of(), Store(uri=f"{root}/searches/{tuning.name}")
-    past = store.open(space, tuning, {"data": "a"})
+    past = store.open(space, tuning, Origin(fingerprint={"data": "a"}))
     told = [] if told is None else told
 
     def on_trial(trial: Trial) -> str:
@@ -249,18 +249,22 @@ def test_a_sample_that_cannot_be_composed_fails_by_itself(tmp_path):
     [
         ({"tuning": Tuning(name="a")}, ["search a exists (1 trials, 0 finished)", "tune.resume=true", "tune.name="]),
         ({"space": {**RATE, "trainer.seed": "choice(1,2)"}}, ["axis trainer.seed is new", "tune.name=a-2"]),
-        ({"space": {"model.rate": "interval(1e-3,1)"}}, ["axis model.rate changed"]),
+        ({"space": {"model.rate": "interval(1e-3,1)"}}, ["axis model.rate changed: 0.001 to 1 (log) -> 0.001 to 1)"]),
         ({"tuning": Tuning(name="a", resume=True, metric="validation_auc")}, ["metric validation_loss -> validation_auc"]),
         ({"fingerprint": {"data": "b", "code": "c"}}, ["code is new", "data changed"]),
     ],
 )
 def test_another_search_of_the_same_name_is_refused_with_what_changed(change, words, tmp_path):
     store = Store(uri=f"{tmp_path}/searches/a")
-    store.open(space_of(), Tuning(name="a"), {"data": "a"})
+    store.open(space_of(), Tuning(name="a"), Origin(fingerprint={"data": "a"}))
     store.write(fake(0, {"model.rate": 0.1}, status="interrupted"))
     space = space_of(**{key.replace(".", "__"): text for key, text in change.get("space", RATE).items()})
     with pytest.raises(ConfigError) as error:
-        store.open(space, change.get("tuning", Tuning(name="a", resume=True)), change.get("fingerprint", {"data": "a"}))
+        store.open(
+            space,
+            change.get("tuning", Tuning(name="a", resume=True)),
+            Origin(fingerprint=change.get("fingerprint", {"data": "a"})),
+        )
     assert all(word in str(error.value) for word in words), str(error.value)
 
 

@@ -15,7 +15,7 @@ from tune_parts import Composer, search, space_of
 
 from raypipe.core.errors import ConfigError, SearchError
 from raypipe.train import train_model
-from raypipe.tune import Asha, Trial, Tuning, run_search
+from raypipe.tune import Asha, Origin, Trial, Tuning, run_search
 from raypipe.tune._searchers import Proposer
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -130,7 +130,7 @@ def test_a_trial_whose_process_is_killed_is_started_again_and_goes_on_from_its_c
         Tuning(name="dies", num_trials=2, max_failures=1, max_concurrent=1),
         compose=Composer(root=str(tmp_path), pause_s=0.02, fails=str(marker)),
         uri=f"{tmp_path}/searches/dies",
-        fingerprint={},
+        origin=Origin(fingerprint={}),
     )
     assert [(trial.status, trial.error) for trial in found.trials] == [("finished", None)] * 2
     assert all(len(trial.curve) == 40 for trial in found.trials)

@@ -25,7 +25,7 @@ from raypipe.core.sweep import read_axes
 from raypipe.core.tensors import LabelledTensors, Target, TensorSpecs, TrainingData
 from raypipe.models import STOPPING, Course, Framework, Loop
 from raypipe.train import Trainer
-from raypipe.tune import Search, Space, Trial, TrialSpec, Tuning, run_search
+from raypipe.tune import Origin, Search, Space, Trial, TrialSpec, Tuning, run_search
 
 RATE = {"model.rate": "tag(log,interval(1e-3,1))"}
 GROUPS = Groups(
@@ -155,7 +155,7 @@ def search(root: str, tuning: Tuning, *, space: Space | None = None, **composer:
         tuning,
         compose=Composer(root=root, **composer),
         uri=f"{root}/searches/{tuning.name}",
-        fingerprint={"data": "a"},
+        origin=Origin(fingerprint={"data": "a"}),
         on_trial=lambda trial: f"run-{trial.number}",
     )
 

@@ -4,12 +4,15 @@ import logging
 import os
 import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from raypipe.core.config import config
+from raypipe.core.errors import ClusterError
 
 
 @config
@@ -31,6 +34,9 @@ class Cluster:
 
         A private cluster takes only clients with the token of this user, as Ray does by default, unless
         ``RAY_AUTH_MODE`` says otherwise: Ray listens on all interfaces.
+
+        Raises:
+            ClusterError: when Ray does not start in its time, or no cluster answers at ``RAY_ADDRESS``.
         """
         import ray
 
@@ -40,17 +46,19 @@ class Cluster:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         quiet: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
         if os.environ.get("RAY_ADDRESS"):
-            ray.init(**quiet)
+            with _told(f"at {os.environ['RAY_ADDRESS']}", "is the cluster up, and RAY_ADDRESS right?"):
+                ray.init(**quiet)
         else:
             _make_token()
-            ray.init(
-                address="local",
-                num_cpus=self.num_cpus,
-                object_store_memory=int(self.object_store_gib * 2**30),
-                include_dashboard=False,
-                _temp_dir=self.temp_dir,
-                **quiet,
-            )
+            with _told("on this machine", "it may be too busy now: run the command again, all finished steps are kept"):
+                ray.init(
+                    address="local",
+                    num_cpus=self.num_cpus,
+                    object_store_memory=int(self.object_store_gib * 2**30),
+                    include_dashboard=False,
+                    _temp_dir=self.temp_dir,
+                    **quiet,
+                )
         self._quiet_data()
 
     @staticmethod
@@ -63,6 +71,16 @@ class Cluster:
         context.print_on_execution_start = False
         context.execution_options.preserve_order = True
         context.raise_original_map_exception = True
+
+
+@contextmanager
+def _told(where: str, way_out: str) -> Iterator[None]:
+    """Ray says that it did not start by exceptions of many types, the bare one among them, with pages of text."""
+    try:
+        yield
+    except Exception as error:
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ClusterError(where, f"did not start: {first}", way_out) from error
 
 
 def _make_token() -> None:

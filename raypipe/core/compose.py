@@ -39,6 +39,7 @@ _NO_OPTION = re.compile(
     r"Could not find '(?P<group>[^']+)/(?P<option>[^'/]+)'\n\nAvailable options in '[^']+':\n(?P<options>(?:\t.*\n)+)"
 )
 MASK = "***"
+_TARGET = "_target_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +107,11 @@ class Composition:
         return replace(self, job=job, fixed=kept)
 
     def command(self, lines: Sequence[str] = ()) -> str:
-        """What composes the same in a shell, but for secrets, which are masked."""
+        """What composes the same in a shell where this runs, but for secrets, which are masked."""
+        program = ["python", f"jobs/{self.job}.py"] if Path("jobs", f"{self.job}.py").is_file() else ["raypipe", self.job]
         named = ["--config-dir", self.conf_dir] if self.conf_dir else []
         shown = [_masked(line) for line in (*self.fixed, *lines)]
-        return shlex.join(["python", f"jobs/{self.job}.py", *named, *shown])
+        return shlex.join([*program, *named, *shown])
 
 
 def packaged(folder: str) -> Path:
@@ -142,6 +144,9 @@ def compose(job: str, overrides: Sequence[str] = (), *, conf_dir: str | None = N
     """
     with _Loader(job, conf_dir) as loader:
         cfg = _load(loader, job, overrides)
+        hidden = [problem for line in overrides if (problem := _hidden(line, cfg, loader, job))]
+    if hidden:
+        raise ConfigError(hidden)
     OmegaConf.set_struct(cfg, value=False)
     cfg.pop("hydra", None)
     return cfg
@@ -176,6 +181,18 @@ def _load(loader: ConfigLoader, job: str, overrides: Sequence[str]) -> DictConfi
         raise ConfigError([_where(error)]) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([_explain(error)]) from error
+
+
+def _hidden(line: str, cfg: DictConfig, loader: ConfigLoader, job: str) -> str:
+    """What is wrong with the choice `line` of a group's option, of which the experiment's file makes something else."""
+    key, choices = key_of(line), cfg.hydra.runtime.choices
+    if key not in choices or choices.get("experiment") is None or not isinstance(cfg.get(key), DictConfig):
+        return ""
+    found, chosen = cfg[key].get(_TARGET), _load(loader, job, [line])[key].get(_TARGET)
+    if found == chosen:
+        return ""
+    way_out = f"move these to conf/{key}/NAME.yaml, and choose them there with override /{key}: NAME"
+    return f"{line}: experiment {choices['experiment']} writes its own settings of {found} over it; {way_out}"
 
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:

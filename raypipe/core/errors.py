@@ -27,6 +27,7 @@ RaypipeError                 exit 1: the job failed
 ├── BundleError              a model bundle that is damaged, incomplete, newer than this code, or answers differently
 ├── EndpointError            an endpoint that did not come up with the wanted model version
 ├── NotReproduced            a run that gave something else when it was run again
+├── ClusterError             Ray did not start, or did not answer
 ├── SearchError              a search in which no trial finished
 └── TrainingError            training diverged or its workers failed
 ```
@@ -92,11 +93,8 @@ class SchemaMismatch(InputError):
     def __str__(self) -> str:
         renamed = ", ".join(f"{listed([new])} is perhaps the renamed {listed([old])}" for old, new in self.likely.items())
         found = f"; found instead: {listed(self.unexpected)}" if self.unexpected else ""
-        return (
-            f"{self.uri}: {len(self.missing)} declared column(s) missing: {listed(self.missing)}{found}"
-            + (f" ({renamed})" if renamed else "")
-            + "; correct the source, its delimiter, or the table's columns"
-        )
+        told = f"{listed(self.missing)}{found}" + (f" ({renamed})" if renamed else "")
+        return f"{self.uri}: {len(self.missing)} declared column(s) missing: {told}; correct the source, its delimiter, or the table's columns"
 
 
 class ContractViolation(InputError):
@@ -281,6 +279,12 @@ class NotReproduced(RaypipeError):
     def __str__(self) -> str:
         other = f"{', '.join(self.causes)} differ too" if self.causes else "its config, code, libraries and tables are the same"
         return f"run {self.run_id}: the first result that differs is {self.layer} ({', '.join(self.differs)}); {other}"
+
+
+class ClusterError(_OfSubject):
+    """Ray did not start, or the cluster that a job is to join did not answer."""
+
+    _word = "Ray "
 
 
 class SearchError(_OfSubject):

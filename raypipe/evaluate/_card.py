@@ -163,7 +163,7 @@ def _importance(evaluation: Evaluation) -> Iterable[Part]:
 
 def _limits(card: Card, facts: ReportFacts) -> Part:
     """What people say, and what the numbers say by themselves: the worst slice, and behaviours that failed."""
-    evaluation, found = facts.evaluation, [*card.limits]
+    evaluation, found = facts.evaluation, [*card.limits, *facts.limits]
     overall = evaluation.metrics[evaluation.main].value
     named = [s for s in evaluation.slices if s.value != OTHER and s.main.value is not None]
     if overall is not None and len(named) > 1:

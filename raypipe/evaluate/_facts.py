@@ -133,6 +133,7 @@ class ReportFacts:
         set_aside: Rows that are in no split, by reason.
         audit: What the leakage audit found before training; None when there was none.
         features: Features of the model.
+        limits: What is known of the model that its figures do not show, one sentence each.
         run: Anything else about the run, label to text: run id, git revision, config digest, seeds.
     """
 
@@ -153,4 +154,5 @@ class ReportFacts:
     set_aside: Mapping[str, int] = field(default_factory=dict)
     audit: AuditFacts | None = None
     features: Sequence[FeatureFacts] = ()
+    limits: Sequence[str] = ()
     run: Mapping[str, str] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from raypipe.core.errors import BundleError
 from raypipe.core.tensors import Target, Tensors
 from raypipe.models._files import read_facts, write_facts
-from raypipe.models._protocols import FittedModel, NeedsModules
+from raypipe.models._protocols import FittedModel, Limited, NeedsModules
 
 _MEMBERS = "members"
 _LEAST = 1e-7
@@ -126,6 +126,12 @@ class FittedEnsemble:
         own = {type(member).__module__ for member in self.members.values()}
         more = {name for member in self.members.values() if isinstance(member, NeedsModules) for name in member.modules}
         return tuple(sorted(own | more))
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What is known of the members."""
+        known = {name: member.limits for name, member in self.members.items() if isinstance(member, Limited)}
+        return tuple(f"{name}: {limit}" for name, limits in known.items() for limit in limits)
 
     def predict(self, inputs: Tensors) -> NDArray[np.float32]:
         """Answers of shape (N,), or (N, K) for multiclass."""

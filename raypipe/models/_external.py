@@ -13,7 +13,7 @@ from raypipe.core.errors import StorageError, TrainingError
 from raypipe.core.tensors import LabelledTensors, Target, TrainingData
 from raypipe.models._constant import constant_loss
 from raypipe.models._external_mlflow import ModelFile, find_model
-from raypipe.models._external_wiring import KIND, ExternalOutput, Terms
+from raypipe.models._external_wiring import KIND, LIMITS, ExternalOutput, Terms
 from raypipe.models._losses import metrics_of
 from raypipe.models._objective import Objective
 from raypipe.models._protocols import FittedModel, Framework, Loop
@@ -90,6 +90,7 @@ class External:
         if metrics["validation_loss"] > without:
             said = f"the validation loss is {metrics['validation_loss']:.4f}, and {without:.4f} of one answer for all rows"
             loop.note(f"{said}: are features, columns and classes those that it was fitted with?")
+        loop.note(f"the model {LIMITS[0].removeprefix('It ')}")
         loop.report(1, metrics)
         return fitted
 
@@ -121,6 +122,8 @@ def _read(uri: str) -> bytes:
         return storage.read_bytes(uri)
     except IsADirectoryError as error:
         raise StorageError(uri, "is a folder, not a file", "name the file, or set model.format=mlflow") from error
+    except StorageError as error:
+        raise StorageError(uri, error.problem, "set model.path") from error
 
 
 def check_answers(fitted: FittedModel, target: Target, rows: LabelledTensors) -> None:

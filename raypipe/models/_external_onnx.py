@@ -14,6 +14,7 @@ from raypipe.core.naming import did_you_mean
 from raypipe.core.tensors import Tensors, TensorSpecs
 from raypipe.models._external_wiring import (
     KIND,
+    LIMITS,
     Columns,
     ExternalOutput,
     Terms,
@@ -50,6 +51,7 @@ class FittedOnnx:
     """
 
     kind: ClassVar[str] = "external_onnx"
+    limits: ClassVar[tuple[str, ...]] = LIMITS
 
     content: bytes = field(repr=False)
     session: "InferenceSession" = field(repr=False)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from raypipe.core.errors import BundleError, TrainingError
 from raypipe.core.tensors import Tensors
 from raypipe.models._external_estimator import output_of, wire_estimator
-from raypipe.models._external_wiring import KIND, Terms, Wiring
+from raypipe.models._external_wiring import KIND, LIMITS, Terms, Wiring
 from raypipe.models._files import read_facts, write_facts
 
 SWITCH = "RAYPIPE_ALLOW_PICKLE"
@@ -35,6 +35,7 @@ class FittedPickle:
     """
 
     kind: ClassVar[str] = "external_pickle"
+    limits: ClassVar[tuple[str, ...]] = LIMITS
 
     content: bytes = field(repr=False)
     estimator: Any = field(repr=False)

@@ -14,7 +14,7 @@ from raypipe.core.errors import BundleError, TrainingError
 from raypipe.core.naming import listed
 from raypipe.core.tensors import Tensors
 from raypipe.models._external_estimator import output_of, wire_estimator
-from raypipe.models._external_wiring import KIND, Terms, Wiring
+from raypipe.models._external_wiring import KIND, LIMITS, Terms, Wiring
 from raypipe.models._files import read_facts, write_facts
 
 _FILE = "model.skops"
@@ -32,6 +32,7 @@ class FittedSkops:
     """
 
     kind: ClassVar[str] = "external_skops"
+    limits: ClassVar[tuple[str, ...]] = LIMITS
 
     content: bytes = field(repr=False)
     estimator: Any = field(repr=False)

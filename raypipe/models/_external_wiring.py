@@ -17,6 +17,7 @@ from raypipe.core.naming import did_you_mean, listed
 from raypipe.core.tensors import Target, Tensors, TensorSpecs
 
 KIND = "external"
+LIMITS = ("It was made elsewhere; which rows it was fitted with is not known, and figures of rows that it saw are too good.",)
 Scale = Literal["probability", "logit"]
 _CHUNK_ROWS = 65_536
 _TEXT_OF = {"0": "false", "1": "true", "False": "false", "True": "true"}

@@ -187,6 +187,19 @@ class Explained(Protocol):
 
 
 @runtime_checkable
+class Limited(Protocol):
+    """A fitted model of which something is known that its figures do not show.
+
+    Attributes:
+        limits: Sentences for the model card.
+    """
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """See above."""
+
+
+@runtime_checkable
 class ReadsFiles(Protocol):
     """A model whose training reads files beside the data."""
 

@@ -87,6 +87,15 @@ class Candidate:
     model: Model
     trainer: Trainer = Trainer()
 
+    def check_files(self) -> None:
+        """Refuse a model whose files are not there; only a training needs them.
+
+        Raises:
+            StorageError: naming the file.
+        """
+        if isinstance(self.model, ReadsFiles):
+            self.model.files_digest()
+
     @property
     def shaping(self) -> dict[str, Any]:
         """Settings that what is learned is a function of, and digests of the files and the user's code that the model reads."""

@@ -27,11 +27,14 @@ def run_ingest(run: Experiment, record: JobRecord) -> None:
 
 def run_train(run: Experiment, record: JobRecord) -> None:
     """Train the experiment's model on the latest tables and register the bundle, without promoting it."""
-    session = _session.open_session(run, record.settings)
+    session = _session.checked_session(run, record.settings)
+    candidate = Candidate(model=run.model, trainer=run.trainer)
+    candidate.check_files()
     tables = _session.open_tables(session)
+    _session.start(session)
     prepared = _session.prepare_data(session, tables)
     audit(session, tables, prepared)
-    trained = _session.train(session, run.model.kind, Candidate(model=run.model, trainer=run.trainer), prepared, tables)
+    trained = _session.train(session, run.model.kind, candidate, prepared, tables)
     version = _promote.register(session, trained, prepared)
     say(f"registered {version.name}@{version.version}, digest {version.digest[:12]}")
     record.finish(
@@ -45,9 +48,10 @@ def run_train(run: Experiment, record: JobRecord) -> None:
 
 def run_evaluate(run: Experiment, record: JobRecord) -> None:
     """Judge a registered version on the test rows, ask the gate, and move the alias ``champion`` when it says so."""
-    session = _session.open_session(run, record.settings)
+    session = _session.checked_session(run, record.settings)
     version = session.registry.resolve(run.name, run.evaluate.model)
     tables = _session.open_tables(session)
+    _session.start(session)
     prepared = _session.prepare_data(session, tables)
     trained = _as_trained(version)
     step = f"version-{version.version}"
@@ -71,10 +75,12 @@ def run_evaluate(run: Experiment, record: JobRecord) -> None:
 
 def run_score(run: Experiment, record: JobRecord) -> None:
     """Batch-score a table version with registered model versions, all in one pass."""
-    session = _session.open_session(run, record.settings)
+    session = _session.checked_session(run, record.settings)
     resolved = [session.registry.resolve(run.name, which) for which in (run.scoring.model, *run.scoring.also)]
     versions = list({version.version: version for version in resolved}.values())  # an alias may name the same one
-    done = _live.score_all(session, _session.scored_tables(session), versions)
+    tables = _session.scored_tables(session)
+    _session.start(session)
+    done = _live.score_all(session, tables, versions)
     first, *others = [_scored(version, scored) for version, scored in zip(versions, done, strict=True)]
     record.finish(**first)
     if others:
@@ -83,8 +89,9 @@ def run_score(run: Experiment, record: JobRecord) -> None:
 
 def run_deploy(run: Experiment, record: JobRecord) -> None:
     """Deploy a registered version; with ``deploy.keep=true`` the job stays with the endpoint until it is interrupted."""
-    session = _session.open_session(run, record.settings, serving=True)
+    session = _session.checked_session(run, record.settings)
     version = session.registry.resolve(run.name, run.deploy.model)
+    _session.start(session, serving=True)
     deployed = _live.go_live(session, version)
     record.finish(model=_named(version), endpoint=deployed.to_dict())
     if run.deploy.keep:

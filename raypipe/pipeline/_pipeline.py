@@ -21,7 +21,10 @@ def run_pipeline(run: Experiment, record: JobRecord) -> None:
     """Ingest, prepare, search, train the candidates, judge, gate, deploy, ask, and score; finished steps are reused."""
     started = time.monotonic()
     sweep = _tune.open_pipeline_sweep(run, record)
-    session = _session.open_session(run, record.settings, serving=True)
+    session = _session.checked_session(run, record.settings)
+    for candidate in run.all_candidates().values():
+        candidate.check_files()
+    _session.start(session, serving=True)
     run = session.run
     ingested = _session.ingest(session)
     made = transform(session)

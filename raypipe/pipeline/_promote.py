@@ -28,12 +28,14 @@ from raypipe.evaluate import (
     figures,
     render_report,
 )
+from raypipe.models import Limited
 from raypipe.pipeline._audit import audit_facts
 from raypipe.pipeline._judge import Verdict, ask_gate, tracked_metrics
 from raypipe.pipeline._session import DRIVER, Session
 from raypipe.pipeline._train import TrainedBundle
 from raypipe.prepare import Prepared
 from raypipe.registry import ModelVersion, reopen_run
+from raypipe.score import loaded
 from raypipe.split import HashSplit, TimeSplit
 from raypipe.tables import TableRef
 
@@ -203,6 +205,7 @@ def _facts(
             FeatureFacts(name=row.name, kind=row.kind, columns=row.sources, detail=row.statistics)
             for row in prepared.features.describe()
         ],
+        limits=_limits(trained[chosen]),
         run={
             "MLflow run": trained[chosen].run_id,
             "candidate": chosen,
@@ -211,6 +214,11 @@ def _facts(
             "settings": digest_json(to_settings(run))[:16],
         },
     )
+
+
+def _limits(trained: TrainedBundle) -> tuple[str, ...]:
+    model = loaded(trained.bundle_uri, trained.digest).model
+    return model.limits if isinstance(model, Limited) else ()
 
 
 def _chosen(outcome: Outcome, trained: Mapping[str, TrainedBundle]) -> str:

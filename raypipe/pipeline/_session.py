@@ -67,26 +67,40 @@ class Session:
         return Registry(tracking=self.run.tracking, storage=self.run.storage)
 
 
-def open_session(run: Experiment, settings: Mapping[str, Any], *, serving: bool = False) -> Session:
+def open_session(run: Experiment, settings: Mapping[str, Any]) -> Session:
     """Check everything that can be known before work, then start or join the cluster.
-
-    Args:
-        run: The experiment.
-        settings: The resolved configuration with secrets masked.
-        serving: The job will deploy, so the cluster must be started with what the ingress needs.
 
     Raises:
         ConfigError, LeakyColumn, StorageError: before any cluster is started.
+    """
+    session = checked_session(run, settings)
+    start(session)
+    return session
+
+
+def checked_session(run: Experiment, settings: Mapping[str, Any]) -> Session:
+    """A session whose cluster is not started yet, for what else can be refused before that.
+
+    Raises:
+        ConfigError, LeakyColumn, StorageError: as `open_session`.
     """
     plan = run.plan()
     tracking_uri(run.tracking, run.storage)
     run.storage.check_usable(several_machines=cluster.is_submitted())
     run = _with_absolute_root(run)
+    return Session(run=run, plan=plan, steps=Steps(run.storage, run.name), settings=settings, events=run.lineage.open())
+
+
+def start(session: Session, *, serving: bool = False) -> None:
+    """Start or join the cluster.
+
+    Args:
+        session: A checked one.
+        serving: The job will deploy, so the cluster must be started with what the ingress needs.
+    """
     if serving:
-        prepare_environment(run.serving)
-    steps = Steps(run.storage, run.name)
-    steps.checked("start", lambda: _start(run), engine="Ray")
-    return Session(run=run, plan=plan, steps=steps, settings=settings, events=run.lineage.open())
+        prepare_environment(session.run.serving)
+    session.steps.checked("start", lambda: _start(session.run), engine="Ray")
 
 
 def _start(run: Experiment) -> tuple[Mapping[str, Any], str, bool]:

@@ -20,7 +20,7 @@ from raypipe.pipeline._tune_trials import Searched, Sweep, Trials, Variant, prep
 from raypipe.prepare import Prepared
 from raypipe.registry import tracking_uri
 from raypipe.tables import TableRef
-from raypipe.tune import preflight, read_space
+from raypipe.tune import Store, preflight, read_space
 
 ENGINE = "Ray Tune"
 TUNED = "tuned"
@@ -48,9 +48,14 @@ def run_tune(run: Experiment, record: JobRecord) -> None:
         ConfigError: when there is nothing to search, or a combination cannot be composed; before any cluster is started.
         SearchError: when no trial finished.
     """
+    run = replace(run, tune=replace(run.tune, name=run.tune.name or run.name))
+    session = _session.checked_session(run, record.settings)
+    store = Store(uri=session.run.storage.uri("searches", str(run.tune.name)))
+    if not any(run.tune.space.values()):
+        store.check(run.tune)
     sweep = open_sweep(run, record)
-    sweep = replace(sweep, tuning=replace(run.tune, name=run.tune.name or run.name))
-    session = _session.open_session(run, record.settings)
+    store.check(run.tune, sweep.space)
+    _session.start(session)
     variants = [prepare_variant(session, sweep, lines) for lines in sweep.space.variants()]
 
     def work() -> tuple[Mapping[str, Any], str, bool]:

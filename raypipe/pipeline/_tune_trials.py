@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from raypipe.core.compose import Composition
+from raypipe.core.compose import Composition, flat
 from raypipe.core.config import build
 from raypipe.core.console import live
 from raypipe.core.digest import digest_json
@@ -16,7 +16,7 @@ from raypipe.pipeline._train import training_fingerprint
 from raypipe.pipeline._tune_runs import Following, SearchRuns, show_search, write_page
 from raypipe.prepare import LoadPrepared, Prepared
 from raypipe.tables import TableRef
-from raypipe.tune import Search, Space, Trial, TrialSpec, Tuning, check_comparable, run_search
+from raypipe.tune import Origin, Search, Space, Trial, TrialSpec, Tuning, check_comparable, run_search
 
 _SHORT, _FINGERPRINT = 12, 24
 
@@ -39,6 +39,13 @@ class Sweep:
         """What ``jobs/train.py`` would build with these overrides beside those of the job."""
         plain = self.composition.compose(lines)
         return build(plain, Experiment, allowed=(plain.get("core") or {}).get("allowed_targets") or [])
+
+    @property
+    def command(self) -> str:
+        """What searches this."""
+        swept = [f"{key}={text}" for key, text in self.tuning.space.items() if text is not None]
+        about = [f"tune.name={self.tuning.name}"] if self.tuning.name else []
+        return replace(self.composition, job="tune").command([*swept, *about, "tune.resume=true"])
 
     @property
     def num_trials(self) -> int:
@@ -89,8 +96,8 @@ def search(session: Session, sweep: Sweep, variants: Sequence[Variant]) -> Searc
         runs = stack.enter_context(SearchRuns(session, name=name, metric=tuning.metric, uri=uri))
         with live(f"search {name}", sweep.num_trials) as line:
             following = Following(line, tuning.mode, lambda trial: runs.add(trial, trials.spec(trial.overrides)))
-            parts = _fingerprint(run, variants)
-            found = run_search(sweep.space, tuning, compose=trials.spec, uri=uri, fingerprint=parts, on_trial=following)
+            origin = Origin(fingerprint=_fingerprint(run, variants), command=sweep.command, settings=flat(session.settings))
+            found = run_search(sweep.space, tuning, compose=trials.spec, uri=uri, origin=origin, on_trial=following)
         show_search(found)
         best = found.best
         assert best is not None  # run_search raises where there is none

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from raypipe.core import storage
+from raypipe.core.console import say
 from raypipe.core.errors import RaypipeError, TrainingError
 from raypipe.core.tensors import TrainingData
 from raypipe.models import Framework, Model
 from raypipe.train._loops import THREAD_SETTINGS, OnProgress, Watches
-from raypipe.train._resources import request_for
+from raypipe.train._resources import request_for, short_of
 from raypipe.train._settings import Trainer
 from raypipe.train._spent import Speed
 from raypipe.train._state import Progress, TrainingState
@@ -43,9 +44,13 @@ def train_on_ray(
         TrainingError: when Ray is not started, the cluster is too small, or a worker failed; an error that raypipe raised
             in a worker arrives as what it was.
     """
+    import ray
     from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 
     request = request_for(model, trainer)
+    short = short_of(ray.available_resources(), request, trainer.least_workers)
+    if short:
+        say(f"  training {model.kind} waits for room in the cluster: {short}")
     name = uuid.uuid4().hex  # a name used before would go on from that run's state, whatever it trained
     sums = Sums.start() if model.framework == "lightgbm" and trainer.most_workers > 1 else None
     parcel = Work.pack(model, load)

@@ -60,6 +60,13 @@ def request_on(nodes: Sequence[Mapping[str, Any]], trainer: Trainer) -> Request:
     return with_gpu if trainer.use_gpu is True or auto else _request(trainer, use_gpu=False)
 
 
+def short_of(free: Mapping[str, float], request: Request, num_workers: int) -> str:
+    """What `num_workers` want and the cluster, of which `free` is, has not now; empty where they can begin."""
+    wanted = {name: value * num_workers for name, value in request.resources.items()}
+    short = [name for name, value in wanted.items() if free.get(name, 0.0) < value]
+    return ", ".join(f"{_amount(name, wanted[name])} wanted, {_amount(name, free.get(name, 0.0))} free" for name in short)
+
+
 def places(nodes: Sequence[Mapping[str, Any]], request: Request) -> int:
     """How many workers fit the nodes together."""
     return sum(_places_on(node, request) for node in nodes)

@@ -33,8 +33,13 @@ def speed_words(speed: Speed) -> str:
 def result_line(trained: Trained) -> str:
     """Speed and cost of a finished training."""
     cost, speed = trained.cost, trained.speed
-    gpus = f", {cost.gpu_hours:.3g} GPU-hours" if cost.gpu_hours else ""
+    gpus = f", {_hours(cost.gpu_hours, 'GPU')}" if cost.gpu_hours else ""
     read = f", {size_text(cost.bytes_read)} read" if cost.bytes_read else ""
     runs = f" in {cost.num_runs} runs" if cost.num_runs > 1 else ""
     fast = f"{speed_words(speed)}, " if speed.rows_per_s else ""
-    return f"{fast}data loaded in {speed.load_seconds:.1f} s; cost: {cost.core_hours:.3g} core-hours{gpus}{read}{runs}"
+    return f"{fast}data loaded in {speed.load_seconds:.1f} s; cost: {_hours(cost.core_hours, 'core')}{gpus}{read}{runs}"
+
+
+def _hours(hours: float, of: str) -> str:
+    """Seconds where it is less than a minute."""
+    return f"{hours:.3g} {of}-hours" if hours * 60 >= 1 else f"{hours * 3600:.2g} {of}-seconds"

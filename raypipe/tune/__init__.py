@@ -14,6 +14,7 @@ from raypipe.tune._settings import (
     Tuning,
 )
 from raypipe.tune._space import Space, preflight, read_space
+from raypipe.tune._store import Origin, Store
 from raypipe.tune._work import TrialSpec
 
 __all__ = [
@@ -23,9 +24,11 @@ __all__ = [
     "MedianStopping",
     "NoStopping",
     "OptunaSearch",
+    "Origin",
     "RandomSearch",
     "Search",
     "Space",
+    "Store",
     "Trial",
     "TrialSpec",
     "Tuning",

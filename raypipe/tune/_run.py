@@ -1,7 +1,6 @@
 """A search on Ray Tune: its records are read, trials are run until it is complete, and the best is found."""
 
 import time
-from collections.abc import Mapping
 
 from raypipe.core.errors import ConfigError, SearchError
 from raypipe.tune._ledger import Compose, Ledger, OnTrial
@@ -9,7 +8,7 @@ from raypipe.tune._records import Search, Trial
 from raypipe.tune._room import Room, find_room
 from raypipe.tune._settings import Tuning
 from raypipe.tune._space import Space
-from raypipe.tune._store import Store
+from raypipe.tune._store import Origin, Store
 
 
 def _no_run(trial: Trial) -> None:
@@ -22,7 +21,7 @@ def run_search(
     *,
     compose: Compose,
     uri: str,
-    fingerprint: Mapping[str, str],
+    origin: Origin,
     on_trial: OnTrial = _no_run,
 ) -> Search:
     """Run a search on the connected cluster, or go on with it.
@@ -34,13 +33,12 @@ def run_search(
         tuning: How; its `name` must be set.
         compose: Override lines of one trial -> what it trains; called in the driver.
         uri: Folder of the records of this search, ``storage.uri("searches", NAME)``.
-        fingerprint: What the search is a function of beside its space (data, fixed overrides, code): part -> digest or text.
-            A search goes on only where all parts are equal; those that are not are named.
+        origin: What it is a function of beside its space, and the words for a refusal.
         on_trial: Told, in the driver, of each trial that ended; what it returns is kept as its `run_id`. When it has a method
             `progressed(number, percent, value)`, that is told of running trials.
 
     Raises:
-        ConfigError: when the name is taken and `tuning.resume` is off, the space or `fingerprint` changed, or the cluster is
+        ConfigError: when the name is taken and `tuning.resume` is off, the space or its origin changed, or the cluster is
             too small for a trial, or another process runs this search.
         StorageError: when it cannot be recorded.
         SearchError: when no trial finished.
@@ -52,7 +50,7 @@ def run_search(
     # what cannot be run is refused before there is a record of it
     room = _room(Ledger(space, tuning, store=store, past=(), compose=compose, on_trial=on_trial), space, tuning)
     with store.alone():
-        past = store.open(space, tuning, fingerprint)
+        past = store.open(space, tuning, origin)
         ledger = Ledger(space, tuning, store=store, past=past, compose=compose, on_trial=on_trial)
         if not ledger.is_done:
             from raypipe.tune._executor import execute  # Ray Tune takes a second to import

@@ -9,21 +9,38 @@ URI/lock                  held by the process that runs the search, as long as i
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from raypipe.core.errors import ConfigError, StorageError
-from raypipe.core.naming import listed
 from raypipe.core.storage import exists, is_remote, join, list_files, path_of, read_json, write_bytes, write_json
 from raypipe.tune._records import Trial
 from raypipe.tune._settings import Tuning
 from raypipe.tune._space import Space
 
 FORMAT = 1
+_SHOWN = 8
 _SEARCH, _LOCK = "search.json", "lock"
+_DECIDE_NOTHING = ("tune", "storage", "tracking", "ray", "serving", "lineage", "deploy", "gc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a search comes from beside its space.
+
+    Attributes:
+        fingerprint: What it is a function of (data, fixed overrides, code): part -> digest or text. A search goes on only
+            where all parts are equal; those that are not are named.
+        command: What it goes on with, for people.
+        settings: Scalars by dotted name, secrets masked; those that changed are named.
+    """
+
+    fingerprint: Mapping[str, str]
+    command: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +72,19 @@ class Store:
                 raise ConfigError([f"search {place.parent.name} is running in another process; {way_out}"]) from error
             yield
 
-    def open(self, space: Space, tuning: Tuning, fingerprint: Mapping[str, str]) -> tuple[Trial, ...]:
-        """Begin a search, or go on with it; returns its trials so far, in the order of their numbers.
+    def check(self, tuning: Tuning, space: Space | None = None) -> tuple[Trial, ...]:
+        """The trials so far, where a search of this name may begin or go on; no cluster and no data is needed for this.
+
+        Args:
+            tuning: How it is searched.
+            space: What is varied; None where nothing is given.
 
         Raises:
-            ConfigError: when there is such a search and `tuning.resume` is off, or it searches something else.
-            StorageError: when it cannot be written.
+            ConfigError: when there is such a search and `tuning.resume` is off, or it searches another space.
         """
-        mine = _identity(space, tuning, fingerprint)
         place = join(self.uri, _SEARCH)
         trials = self.trials() if exists(place) else ()
         if not trials:
-            with self._written():
-                write_json(place, mine)
             return ()
         theirs = read_json(place)
         if not tuning.resume:
@@ -76,11 +93,33 @@ class Store:
             raise ConfigError([f"search {tuning.name} exists ({len(trials)} trials, {finished} finished); {way_out}"])
         if theirs["format"] > FORMAT:
             raise ConfigError([f"search {tuning.name} was written by a newer raypipe (format {theirs['format']})"])
-        changed = _changes(theirs, mine)
-        if changed:
-            way_out = f"undo the change, or begin another search: tune.name={tuning.name}-2"
-            raise ConfigError([f"search {tuning.name} cannot go on, it is another one now ({listed(changed)}); {way_out}"])
+        if space is None:
+            raise ConfigError([f"search {tuning.name} goes on with the command that began it: {theirs['command']}"])
+        self._refuse(tuning, _changes(theirs, {"metric": tuning.metric, "space": space.to_dict(), "fingerprint": None}))
         return trials
+
+    def open(self, space: Space, tuning: Tuning, origin: Origin) -> tuple[Trial, ...]:
+        """Begin a search, or go on with it; returns its trials so far, in the order of their numbers.
+
+        Raises:
+            ConfigError: when there is such a search and `tuning.resume` is off, or it searches something else.
+            StorageError: when it cannot be written.
+        """
+        trials, place = self.check(tuning, space), join(self.uri, _SEARCH)
+        mine = _identity(space, tuning, origin)
+        if not trials:
+            with self._written():
+                write_json(place, mine)
+            return ()
+        self._refuse(tuning, _changes(read_json(place), mine))
+        return trials
+
+    def _refuse(self, tuning: Tuning, changed: Sequence[str]) -> None:
+        if changed:
+            more = [f"{len(changed) - _SHOWN} more"] if len(changed) > _SHOWN else []
+            what = ", ".join([*changed[:_SHOWN], *more])
+            way_out = f"undo the change, or begin another search: tune.name={tuning.name}-2"
+            raise ConfigError([f"search {tuning.name} cannot go on, it is another one now ({what}); {way_out}"])
 
     def trials(self) -> tuple[Trial, ...]:
         """All recorded trials, in the order of their numbers."""
@@ -106,26 +145,38 @@ class Store:
             raise StorageError(self.uri, f"the search cannot be recorded here ({error.strerror or error})", way_out) from error
 
 
-def _identity(space: Space, tuning: Tuning, fingerprint: Mapping[str, str]) -> dict[str, Any]:
-    """What must be equal for a search to go on; who proposes, who is stopped and what is spent may change."""
-    return {
-        "format": FORMAT,
-        "name": tuning.name,
-        "metric": tuning.metric,
-        "space": space.to_dict(),
-        "fingerprint": dict(fingerprint),
-    }
+def _identity(space: Space, tuning: Tuning, origin: Origin) -> dict[str, Any]:
+    """What must be equal for a search to go on, and its words; who proposes, who is stopped and what is spent may change."""
+    return {"format": FORMAT, "name": tuning.name, "metric": tuning.metric, "space": space.to_dict(), **asdict(origin)}
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In words."""
+    """In words; what is None now is not looked at."""
     found = [f"metric {before['metric']} -> {now['metric']}"] if before["metric"] != now["metric"] else []
     for part, word in (("space", "axis "), ("fingerprint", "")):
-        old, new = before[part], now[part]
+        old, new = before[part], before[part] if now[part] is None else now[part]
         found += [f"{word}{key} is new" for key in new if key not in old]
         found += [f"{word}{key} is gone" for key in old if key not in new]
-        found += [f"{word}{key} changed" for key in new if key in old and _plain(old[key]) != _plain(new[key])]
-    return found
+        changed = [key for key in new if key in old and _plain(old[key]) != _plain(new[key])]
+        found += [f"{word}{key} changed{_from_to(old[key], new[key])}" for key in changed]
+    return found + (_changed_settings(before["settings"], now["settings"]) if found and "settings" in now else [])
+
+
+def _from_to(old: Any, new: Any) -> str:
+    """Of an axis; digests say nothing."""
+    return f": {_axis_text(old)} -> {_axis_text(new)}" if isinstance(old, Mapping) and isinstance(new, Mapping) else ""
+
+
+def _axis_text(axis: Mapping[str, Any]) -> str:
+    if axis["kind"] == "choice":
+        return f"choice({','.join(axis['labels'])})"
+    steps = "" if axis["step"] is None else f" in steps of {axis['step']:g}"
+    return f"{axis['low']:g} to {axis['high']:g}{steps}{' (log)' if axis['log'] else ''}"
+
+
+def _changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and key.split(".")[0] not in _DECIDE_NOTHING]
+    return [f"{key} {old.get(key)} -> {new.get(key)}" for key in changed]
 
 
 def _plain(value: Any) -> Any:
