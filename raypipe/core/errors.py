@@ -93,8 +93,9 @@ class SchemaMismatch(InputError):
     def __str__(self) -> str:
         renamed = ", ".join(f"{listed([new])} is perhaps the renamed {listed([old])}" for old, new in self.likely.items())
         found = f"; found instead: {listed(self.unexpected)}" if self.unexpected else ""
-        told = f"{listed(self.missing)}{found}" + (f" ({renamed})" if renamed else "")
-        return f"{self.uri}: {len(self.missing)} declared column(s) missing: {told}; correct the source, its delimiter, or the table's columns"
+        told = f"{len(self.missing)} declared column(s) missing: {listed(self.missing)}{found}"
+        way_out = "correct the source, its delimiter, or the table's columns"
+        return f"{self.uri}: {told}{f' ({renamed})' if renamed else ''}; {way_out}"
 
 
 class ContractViolation(InputError):
