@@ -10,7 +10,6 @@ Everything comes from the classes themselves: names, types, defaults and bounds 
 """
 
 import argparse
-import importlib
 import inspect
 import json
 import re
@@ -18,18 +17,17 @@ import runpy
 import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeGuard, get_args
+from typing import Any
 
-from pydantic import TypeAdapter
+from class_facts import classes_in, fields_of, is_protocol, kind_of, meanings, parts_of, summary
+from json_schemas import part_schema, schema_of, without_required
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import core_schema
 
-from raypipe.contract import ColumnType
 from raypipe.core.compose import packaged
 from raypipe.core.config import is_config
 from raypipe.core.explain import dotted
@@ -153,38 +151,6 @@ def table(section: Section) -> str:
     return "\n".join(lines) + "\n"
 
 
-def fields_of(cls: type[Any]) -> dict[str, FieldInfo]:
-    """The settings of a `@config` class by the name that YAML uses."""
-    found: Mapping[str, FieldInfo] = cls.__pydantic_fields__
-    return {name.rstrip("_"): field for name, field in found.items()}
-
-
-def classes_in(hint: Any) -> Iterator[tuple[type[Any], str]]:
-    """The `@config` classes that a type leads to, each with the words that choose it."""
-    if is_protocol(hint):
-        for target, part in parts_of(hint).items():
-            yield part, f"part `{target}`"
-    elif is_config(hint):
-        yield hint, kind_of(hint)
-    else:
-        for member in typing.get_args(hint):
-            yield from classes_in(member)
-
-
-def parts_of(protocol: type[Any]) -> dict[str, type[Any]]:
-    """raypipe's own parts of a kind: public `@config` classes with every member of `protocol`, by ``_target_``."""
-    package = ".".join(protocol.__module__.split(".")[:2])
-    face = importlib.import_module(package)
-    wanted = [name for name in {**vars(protocol), **protocol.__annotations__} if not name.startswith("_")]
-    found = {f"{package}.{name}": vars(face)[name] for name in face.__all__}
-    return {name: cls for name, cls in found.items() if is_config(cls) and all(hasattr(cls, word) for word in wanted)}
-
-
-def is_protocol(hint: Any) -> TypeGuard[type[Any]]:
-    """True for a Protocol, which stands for parts named by ``_target_``."""
-    return bool(vars(hint).get("_is_protocol")) if isinstance(hint, type) else False
-
-
 def type_text(field: FieldInfo) -> str:
     """The type of a setting in words, with its bounds."""
     return _words(field.annotation) + _bounds(field.metadata)
@@ -214,12 +180,6 @@ def _annotated(hint: Any, *extras: Any) -> str:
     return _words(hint) + _bounds(inner)
 
 
-def kind_of(cls: type[Any]) -> str:
-    """The words that choose a member of a union, or "" where there is nothing to choose."""
-    kinds = typing.get_args(fields_of(cls)["kind"].annotation) if "kind" in fields_of(cls) else ()
-    return f"`kind: {kinds[0]}`" if len(kinds) == 1 else ""
-
-
 def _bounds(metadata: list[Any]) -> str:
     found = [
         f"{word} {getattr(m, name):,}" for m in metadata for name, word in BOUNDS.items() if getattr(m, name, None) is not None
@@ -235,93 +195,6 @@ def default_text(field: FieldInfo) -> str:
     return "see below" if is_config(type(value)) else f"`{json.dumps(value, ensure_ascii=False, default=str)}`"
 
 
-def meanings(cls: type[Any]) -> dict[str, str]:
-    """What the ``Attributes`` sections of a class and of those it is made of say of each setting."""
-    found: dict[str, str] = {}
-    for part in reversed(cls.__mro__):
-        _, _, told = inspect.cleandoc(part.__doc__ or "").partition("Attributes:\n")
-        told = re.split(r"\n(?=\S)", told)[0]
-        said = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", told, re.M)
-        found |= {name.rstrip("_"): plain(text) for name, text in said}
-    return found
-
-
-def summary(cls: type[Any]) -> str:
-    """The docstring of a class up to its sections."""
-    text = re.split(r"\n(?:Attributes|Raises|Args):\n", inspect.getdoc(cls) or "")[0]
-    return "\n\n".join(plain(paragraph) for paragraph in text.strip().split("\n\n"))
-
-
-def plain(text: str) -> str:
-    """One line of Markdown from a docstring's lines."""
-    return re.sub(r"\s+", " ", text.replace("``", "`")).strip()
-
-
-class Schemas(GenerateJsonSchema):
-    """pydantic's JSON Schema with what it cannot know: parts, shorthands, durations, meanings."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002  # pydantic's hook
-        """Never: a title would repeat the name."""
-        return False
-
-    def is_instance_schema(self, schema: core_schema.IsInstanceSchema) -> dict[str, Any]:
-        """A Protocol: one of raypipe's parts, or a class of one's own."""
-        own = {"properties": {"_target_": {"type": "string", "not": {"pattern": "^raypipe[.]"}}}, "required": ["_target_"]}
-        return {"anyOf": [*(part_schema(t, cls) for t, cls in parts_of(schema["cls"]).items()), {"type": "object", **own}]}
-
-    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> dict[str, Any]:
-        """A column may be written as its type alone."""
-        inner = super().function_before_schema(schema)
-        if "shorthand" not in schema["function"]["function"].__name__:
-            return inner
-        return {"anyOf": [inner, {"enum": list(get_args(ColumnType))}]}
-
-    def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> dict[str, Any]:  # noqa: ARG002  # pydantic's hook
-        """A number and a unit."""
-        return {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*[smhd]\s*$"}
-
-    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> dict[str, Any]:
-        """Each setting with its meaning."""
-        out = super().dataclass_schema(schema)
-        out["description"] = summary(schema["cls"])
-        for name, text in meanings(schema["cls"]).items():
-            if name in out.get("properties", {}):
-                out["properties"][name]["description"] = text
-        return out
-
-
-def schema_of(cls: type[Any]) -> dict[str, Any]:
-    """The JSON Schema of a `@config` class."""
-    return {"$schema": GenerateJsonSchema.schema_dialect, **TypeAdapter(cls).json_schema(schema_generator=Schemas)}
-
-
-_INSIDE: list[type[Any]] = []
-"""Parts whose schema is being made: some hold parts of their own kind."""
-
-
-def part_schema(target: str, cls: type[Any]) -> dict[str, Any]:
-    """The schema of a part as an object with ``_target_``; of one inside itself, only that."""
-    if cls in _INSIDE:
-        return {"type": "object", "properties": {"_target_": {"const": target}}, "required": ["_target_"]}
-    _INSIDE.append(cls)
-    found = TypeAdapter(cls).json_schema(schema_generator=Schemas)
-    _INSIDE.pop()
-    inner = inlined(found, found.pop("$defs", {}))
-    properties = {"_target_": {"const": target}, **inner["properties"]}
-    return {**inner, "properties": properties, "required": ["_target_", *inner.get("required", [])]}
-
-
-def inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """A schema without references, so that it can stand inside another."""
-    if isinstance(schema, list):
-        return [inlined(item, definitions) for item in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    if "$ref" in schema:
-        return inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    return {k: inlined(v, definitions) for k, v in schema.items() if k != "discriminator"}
-
-
 def schemas() -> dict[str, str]:
     """Schema files by name: the experiment, an overlay of it, and each part."""
     whole = schema_of(Experiment)
@@ -333,13 +206,6 @@ def schemas() -> dict[str, str]:
     for target, part in sorted(targets.items()):
         found[f"{target}.json"] = {"$schema": GenerateJsonSchema.schema_dialect, **part_schema(target, part)}
     return {name: json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in found.items()}
-
-
-def without_required(schema: Any) -> Any:
-    """A schema that also takes files which hold only the difference to another."""
-    if isinstance(schema, Mapping):
-        return {k: without_required(v) for k, v in schema.items() if k != "required" or v == ["_target_"]}
-    return [without_required(item) for item in schema] if isinstance(schema, list) else schema
 
 
 if __name__ == "__main__":
