@@ -32,12 +32,11 @@ demo: install  ## The whole pipeline on 336,776 real flights (KEEP=1 keeps the e
 serve: install  ## Start the champion's endpoint again and stay with it
 	@$(JOB) jobs/deploy.py experiment=flights serving.port=$(PORT) deploy.keep=true
 
-# Two streams for two cores: tests without Ray, then half of those of a shared cluster; tests with a cluster of their own, then the other half.
+# Two streams for two cores, by the first letter of the file; tests that need a cluster of their own come before a shared one.
 test: install  ## The test suite, in less than ten minutes
-	@( $(PYTEST) -m "not ray and not cluster and not long"; a=$$?; \
-	   $(PYTEST) -m "ray and not cluster and not long" tests/test_[t-z]*.py; b=$$?; test "$$a $$b" = "0 0" ) > .stamps/test.log 2>&1 & beside=$$!; \
-	$(PYTEST) -m "cluster and not long"; a=$$?; \
-	$(PYTEST) -m "ray and not cluster and not long" tests/test_[a-s]*.py; b=$$?; \
+	@$(PYTEST) -m "not long" tests/test_[a-o]*.py > .stamps/test.log 2>&1 & beside=$$!; \
+	$(PYTEST) -m "cluster and not long" tests/test_[p-z]*.py; a=$$?; \
+	$(PYTEST) -m "not cluster and not long" tests/test_[p-z]*.py; b=$$?; \
 	wait $$beside; c=$$?; cat .stamps/test.log; test "$$a $$b $$c" = "0 0 0"
 
 test-long: install  ## The tests that take longest; CI runs them after make test

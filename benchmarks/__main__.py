@@ -7,7 +7,7 @@ largest beside it. ``python -m benchmarks --only NAME`` runs one.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks import _data, _features_page, _tables, train_search
@@ -24,7 +24,7 @@ from benchmarks.train_kills import train_kills
 from benchmarks.train_torch import train_torch
 from benchmarks.train_trees import train_trees
 
-BENCHES: dict[str, Callable[[], Sequence[Figure]]] = {
+BENCHES: dict[str, Callable[[], Iterable[Figure]]] = {
     "demo": demo,
     "leak": leak,
     "overhead": overhead,

@@ -8,7 +8,7 @@ import os
 import statistics
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks._figure import Figure, run_json
@@ -41,10 +41,11 @@ _GOALS = (
 )
 
 
-def train_trees(rows: int = ROWS, rounds: int = NUM_RUNS) -> Sequence[Figure]:
+def train_trees(rows: int = ROWS, rounds: int = NUM_RUNS) -> Iterator[Figure]:
     """Seconds and peak memory of all ways in turn, as ratios of ours to each."""
     made(rows)
-    return [figure for library in _LIBRARIES for figure in _library(library, rows, rounds)]
+    for library in _LIBRARIES:
+        yield from _library(library, rows, rounds)
 
 
 def _library(library: str, rows: int, rounds: int) -> Sequence[Figure]:

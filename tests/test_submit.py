@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -69,14 +70,16 @@ def submit(env: Mapping[str, str], *command: str) -> subprocess.CompletedProcess
     return subprocess.run(line, env=dict(env), capture_output=True, text=True, timeout=240, check=False)
 
 
-def result_of(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+def result_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     lines = [line for line in done.stdout.splitlines() if line.startswith('{"job"')]
-    found: dict[str, object] = json.loads(lines[-1])
+    found: dict[str, Any] = json.loads(lines[-1])
     return found
 
 
 @pytest.mark.long
-def test_ingest_and_train_run_as_submitted_jobs_with_their_state_in_a_bucket(head: dict[str, str], tmp_path: Path) -> None:
+def test_ingest_train_and_a_search_run_as_submitted_jobs_with_their_state_in_a_bucket(
+    head: dict[str, str], tmp_path: Path
+) -> None:
     root = f"s3://{head['RAYPIPE_TEST_BUCKET']}/submitted"
     settings = ("experiment=penguins", "storage=bucket", f"storage.root={root}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
     ingested = submit(head, "jobs/ingest.py", *settings)
@@ -86,6 +89,18 @@ def test_ingest_and_train_run_as_submitted_jobs_with_their_state_in_a_bucket(hea
     result = result_of(done)
     assert result["status"] == "ok"
     assert result["tables"] == {"penguins": 0}
+    search = (
+        *settings,
+        "model.num_rounds=8",
+        "model.max_depth=range(2,6)",
+        "evaluator.num_resamples=20",
+        "gate.num_resamples=20",
+    )
+    for num, kept, more in ((2, 0, ()), (3, 2, ("tune.resume=true",))):
+        tuned = submit(head, "jobs/tune.py", *search, f"tune.num_trials={num}", *more)
+        assert tuned.returncode == 0, tuned.stdout + tuned.stderr
+        found = result_of(tuned)["search"]
+        assert (found["trials"], found["finished"], found["kept"]) == (num, num, kept)
 
 
 def test_a_relative_root_is_refused_before_any_work(head: dict[str, str]) -> None:
