@@ -213,7 +213,10 @@ class OfCompany:
         return np.stack([1 - p_N, p_N], axis=1)
 
 
-@pytest.mark.parametrize(("file", "content"), [("model.skops", None), ("model.skops", b"x"), ("model.json", b"{")])
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("model.skops", None), ("model.skops", b"x"), ("model.json", b"{"), ("model.json", b"{}"), ("model.json", b"5")],
+)
 def test_a_damaged_model_in_a_bundle_is_refused_by_file(file: str, content: bytes | None, tmp_path: Path) -> None:
     fitted = taken(as_skops(estimator(), tmp_path / "m"), "skops").train(data(), MemoryLoop())
     (tmp_path / "saved").mkdir()

@@ -19,7 +19,7 @@ from raypipe.core.cluster import Cluster
 from raypipe.core.config import config
 from raypipe.core.errors import ConfigError, TrainingError
 from raypipe.core.tensors import TrainingData
-from raypipe.models import Framework, Loop
+from raypipe.models import Framework, Lightgbm, Loop
 from raypipe.train import Trainer, train_model
 from raypipe.train._state import TrainingState
 
@@ -47,9 +47,11 @@ def test_one_ray_worker_trains_the_same_bytes_as_the_driver(model, tmp_path, ray
 
 @pytest.mark.long
 @pytest.mark.ray
-def test_two_workers_boost_one_model_on_their_shards(tmp_path, ray_cluster):
+@pytest.mark.parametrize(
+    "model", [replace(XGBOOST, subsample=1.0), Lightgbm(num_rounds=12, num_leaves=15)], ids=["xgboost", "lightgbm"]
+)
+def test_two_workers_boost_one_model_on_their_shards(model, tmp_path, ray_cluster):
     trainer = replace(WORKER, num_workers=2)
-    model = replace(XGBOOST, subsample=1.0)
     on_ray = train_model(model, trainer=trainer, load=data, uri=str(tmp_path), fingerprint="ray")
     here = train_model(model, trainer=ALONE, load=data, uri=str(tmp_path), fingerprint="here")
     assert on_ray.curve[0]["validation_loss"] == pytest.approx(here.curve[0]["validation_loss"], rel=0.05)

@@ -25,11 +25,14 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """
     path = folder / _NAME
     try:
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        facts: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BundleError(str(path), "the file is missing") from error
     except ValueError as error:
         raise BundleError(str(path), f"is not JSON ({error})") from error
-    if facts["format"] > FORMAT:
-        raise BundleError(str(path), f"has format {facts['format']}, this raypipe reads up to {FORMAT}; install a newer one")
-    return facts
+    known = facts.get("format") if isinstance(facts, dict) else None
+    if not isinstance(known, int):
+        raise BundleError(str(path), "does not say its format: raypipe has not written it")
+    if known > FORMAT:
+        raise BundleError(str(path), f"has format {known}, this raypipe reads up to {FORMAT}; install a newer one")
+    return dict(facts)

@@ -193,5 +193,5 @@ class Following:
 
     def _say(self) -> None:
         best = [f"best {self._sign * self._best:.5f}"] if math.isfinite(self._best) else []
-        running = [f"trial {number} {percent} %" for number, percent in sorted(self._running.items())]
+        running = [f"trial {number} at {percent} %" for number, percent in sorted(self._running.items())]
         self._line.reach(self._ended, ", ".join([*best, *running]))
