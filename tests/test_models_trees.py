@@ -152,6 +152,27 @@ def test_trees_from_memory_from_mapped_files_and_from_disk_are_the_same_bytes(tm
     assert found["memory"] == found["mapped"] == found["disk"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "again"),
+    [
+        ({}, {"max_depth": 5, "learning_rate": 0.3, "subsample": 1.0}, True),
+        ({}, {"max_bin": 16}, False),
+        ({}, {"categorical": "codes"}, False),
+        ({}, {"objective": Objective(class_weights="balanced")}, False),
+    ],
+    ids=["same matrices", "other bins", "other types", "other weights"],
+)
+def test_trainings_on_the_same_rows_share_matrices_and_are_as_if_alone(first, second, again, tmp_path):
+    rows, alone = data(), data()
+    before, after = replace(XGBOOST, **first), replace(XGBOOST, **second)
+    before.train(rows, MemoryLoop())
+    kept = rows.kept["xgboost"][1]
+    shared = saved_bytes(after.train(rows, MemoryLoop()), tmp_path / "shared")
+    assert (rows.kept["xgboost"][1] is kept) is again
+    assert shared == saved_bytes(after.train(alone, MemoryLoop()), tmp_path / "alone")
+    assert not replace(rows, train=rows.validation).kept
+
+
 def test_lightgbm_learns_the_same_bytes_from_mapped_files(tmp_path):
     rows, model = wide(), replace(LIGHTGBM, num_rounds=2)
     found = {

@@ -83,10 +83,16 @@ class LabelledTensors:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """What a model may see: train rows to learn from, validation rows to stop on. Never the test rows."""
+    """What a model may see: train rows to learn from, validation rows to stop on. Never the test rows.
+
+    Attributes:
+        kept: What a model made of these rows, by its kind, for the next one of that kind: trials of a search in one process
+            learn from the same rows. It goes with them.
+    """
 
     train: LabelledTensors
     validation: LabelledTensors
     specs: TensorSpecs
     target: Target
     extra: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)

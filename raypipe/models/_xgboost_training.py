@@ -44,9 +44,23 @@ class Boosting:
         largest = -(-len(data.train) // loop.world_size)  # all processes must decide alike
         on_disk = model.peak_bytes(largest, len(data.validation), data.specs) > loop.memory_bytes
         self._folder = loop.scratch if on_disk else None
-        self._num_rows, self._train = len(mine), self._matrix("train", mine)
+        self._num_rows = len(mine)
+        self._train, self._validation = self._matrices(mine)
+
+    def _matrices(self, mine: LabelledTensors) -> tuple[xgb.DMatrix, xgb.DMatrix]:
+        """Both matrices; those in memory stay with the data for the next training that wants the same."""
+        model, loop, kept = self._model, self._loop, self._data.kept
+        made_of = (model.max_bin, model.categorical, model.objective, loop.rank, loop.world_size, loop.num_threads)
+        if self._folder is None and kept.get(model.kind, (None,))[0] == made_of:
+            train, validation = kept[model.kind][1]
+            return train, validation
+        kept.pop(model.kind, None)  # its memory is free before the new ones are made
+        train = self._matrix("train", mine)
         # every process holds all validation rows: an AUC is not a sum over processes
-        self._validation = self._matrix("validation", data.validation, ref=self._train)
+        validation = self._matrix("validation", self._data.validation, ref=train)
+        if self._folder is None:
+            kept[model.kind] = (made_of, (train, validation))
+        return train, validation
 
     def _matrix(self, name: str, rows: LabelledTensors, ref: xgb.DMatrix | None = None) -> xgb.DMatrix:
         weight_N = self._model.objective.weights(self._data.target, self._data.train.y_N, rows.y_N)
