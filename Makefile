@@ -9,7 +9,8 @@ PORT ?= 8000
 BIN := .venv/bin
 PIP := $(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX) )$(BIN)/python -m pip --quiet --disable-pip-version-check
 JOB := PYTHONUNBUFFERED=1 $(BIN)/python
-PYTEST := $(BIN)/python -m pytest
+# Threads that wait by spinning take turns with the other stream of tests.
+PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 KEEP ?=
 
 .DEFAULT_GOAL := help

@@ -83,6 +83,7 @@ def test_the_mlflow_model_has_a_signature_an_example_and_exact_requirements(cham
     assert not any("+" in line for line in lines)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_first_use_is_quiet_and_importing_the_package_imports_no_mlflow(tmp_path: Path, bundles) -> None:
     code = """

@@ -77,6 +77,7 @@ def test_a_deleted_experiment_is_refused_by_name(client, storage: Storage) -> No
         connect(Tracking(experiment="gone"), storage)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_processes_that_start_together_share_one_store_and_leave_nothing_else(tmp_path: Path) -> None:
     code = """

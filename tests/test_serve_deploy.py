@@ -119,6 +119,7 @@ def test_a_port_in_use_is_refused_before_serve_starts(serving: Serving, specs: d
     assert _running() is None
 
 
+@pytest.mark.long
 def test_a_first_version_that_cannot_load_leaves_nothing(serving: Serving, specs: dict[str, EndpointSpec]) -> None:
     with pytest.raises(EndpointError, match=r"version 3 did not come up: model bundle .* is damaged") as caught:
         deploy(serving, specs["damaged"])
@@ -198,6 +199,7 @@ def test_a_version_that_cannot_load_leaves_the_former_one_answering(serving: Ser
     assert send(url, [GOOD]).body["model"]["version"] == 2
 
 
+@pytest.mark.long
 def test_endpoints_stand_side_by_side_and_go_one_by_one(serving: Serving, specs: dict[str, EndpointSpec]) -> None:
     first = deploy(serving, replace(specs["2"], name="first", route_prefix="/first"))
     late = deploy(serving, specs["2"])

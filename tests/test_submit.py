@@ -15,7 +15,7 @@ import httpx
 import pytest
 from processes import ROOT, descendants, free_port
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.s3]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.s3, pytest.mark.long]
 RAY = str(Path(sys.executable).parent / "ray")
 
 
@@ -76,7 +76,6 @@ def result_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.long
 def test_ingest_train_and_a_search_run_as_submitted_jobs_with_their_state_in_a_bucket(
     head: dict[str, str], tmp_path: Path
 ) -> None:

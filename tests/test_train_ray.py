@@ -61,7 +61,11 @@ def test_two_workers_boost_one_model_on_their_shards(model, tmp_path, ray_cluste
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("problem", "words"), [("raypipe", "^training centroids: the loss is nan; lower it$"), ("bug", "a bug of the user")]
+    ("problem", "words"),
+    [
+        pytest.param("raypipe", "^training centroids: the loss is nan; lower it$", marks=pytest.mark.long),
+        ("bug", "a bug of the user"),
+    ],
 )
 def test_an_error_in_a_worker_arrives_as_what_it_was(problem, words, tmp_path, ray_cluster):
     trainer = Trainer(num_workers=1, max_failures=0)
