@@ -48,7 +48,7 @@ def test_a_search_keeps_its_trials_is_not_repeated_takes_more_and_its_best_is_tr
 
 @pytest.mark.long
 def test_asha_stops_the_worse_and_some_failures_do_not_end_a_search(tmp_path):
-    tuning = Tuning(name="asha", num_trials=10, scheduler=Asha(grace_percent=10), max_concurrent=1)
+    tuning = Tuning(name="asha", num_trials=10, scheduler=Asha(grace_percent=10, reduction_factor=3), max_concurrent=1)
     found = search(str(tmp_path), tuning, fails="bug", above=0.3, pause_s=0.005)
     by_status = {status: [t for t in found.trials if t.status == status] for status in ("finished", "stopped", "failed")}
     assert all(by_status.values()), [t.status for t in found.trials]

@@ -57,14 +57,16 @@ class NoStopping:
 class Asha:
     """Asynchronous successive halving: at each rung only the best go on.
 
+    The defaults are gentle: at 5 % with factor 3 a high learning rate beats what would have been the best of 40 trials.
+
     Attributes:
         grace_percent: Percent of a model's steps that every trial gets; the first rung.
         reduction_factor: One in so many goes on, and the next rung is so many times as far.
     """
 
     kind: Literal["asha"] = "asha"
-    grace_percent: Annotated[int, Field(ge=1, le=50)] = 5
-    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    grace_percent: Annotated[int, Field(ge=1, le=50)] = 10
+    reduction_factor: Annotated[int, Field(ge=2)] = 2
 
 
 @config
