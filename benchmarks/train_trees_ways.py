@@ -181,8 +181,9 @@ def _ray_lightgbm() -> None:
     import lightgbm as lgb
     from ray.train.lightgbm import RayTrainReportCallback, get_network_params
 
-    # Ray gives columns of Arrow types, of which LightGBM takes the floats only
-    train, validation = (frame.astype(dict.fromkeys(CATEGORIES, "int32")) for frame in _frames())
+    # Ray gives columns of Arrow types, which LightGBM refuses
+    types = {**dict.fromkeys([*NUMBERS, "y"], "float32"), **dict.fromkeys(CATEGORIES, "int32")}
+    train, validation = (frame.astype(types) for frame in _frames())
     rows = lgb.Dataset(train.drop(columns="y"), train["y"], categorical_feature=CATEGORIES)
     held_out = lgb.Dataset(validation.drop(columns="y"), validation["y"], reference=rows)
     params = {**LIGHTGBM, "metric": ["auc", "binary_logloss"], "num_threads": os.cpu_count(), **get_network_params()}

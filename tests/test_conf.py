@@ -101,6 +101,7 @@ def test_secrets_are_masked_wherever_a_configuration_is_stored() -> None:
         (["experiment=flights", "trainer.num_workers=-1"], ["trainer.num_workers", "greater than or equal to 0"]),
         (["experiment=flights", "modle=xgboost"], ["unknown setting modle", "did you mean model"]),
         (["experiment=flights", "model=xgbost"], ["model=xgbost", "did you mean xgboost"]),
+        (["experiment=flights", "tune=null"], ["Config group override must be a string"]),
         (["experiment=flights", "model.max_detph=3"], ["model.max_detph", "did you mean max_depth"]),
         ([], ["no value for", "task.label", "experiment=NAME"]),
         (["experiment=flights", "storage=bucket"], ["no value for storage.root"]),
@@ -167,7 +168,17 @@ def test_a_group_that_the_experiment_writes_over_is_refused_instead_of_mixed(tmp
     own = "# @package _global_\ndefaults: [penguins]\nmodel: {_target_: own_code.Centroids, temperature: 2}\n"
     (tmp_path / "experiment" / "mine.yaml").write_text(own)
     compose("train", ["experiment=mine"], conf_dir=str(tmp_path))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "cool.yaml").write_text("temperature: 3\n")  # no _target_: it is meant to be mixed
+    for chosen in (["model=cool"], ["model=mlp", "model._target_=own_code.Centroids"]):
+        found = compose("train", ["experiment=mine", *chosen], conf_dir=str(tmp_path))
+        assert found.model._target_ == "own_code.Centroids"
     with pytest.raises(
         ConfigError, match=r"^model=external: experiment mine writes .* own_code\.Centroids over it; move these to"
     ):
         compose("train", ["experiment=mine", "model=external"], conf_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("line", ["split=flights", "features=flights", "model=mlp", "trainer=driver"])
+def test_a_group_that_the_experiment_brings_or_chooses_can_be_chosen_again(line: str) -> None:
+    assert compose("train", ["experiment=flights", line])

@@ -249,7 +249,7 @@ def test_a_sample_that_cannot_be_composed_fails_by_itself(tmp_path):
     [
         ({"tuning": Tuning(name="a")}, ["search a exists (1 trials, 0 finished)", "tune.resume=true", "tune.name="]),
         ({"space": {**RATE, "trainer.seed": "choice(1,2)"}}, ["axis trainer.seed is new", "tune.name=a-2"]),
-        ({"space": {"model.rate": "interval(1e-3,1)"}}, ["axis model.rate changed: 0.001 to 1 (log) -> 0.001 to 1)"]),
+        ({"space": {"model.rate": "interval(1e-3,1)"}}, ["axis model.rate changed: 0.001 to 1.0 (log) -> 0.001 to 1.0)"]),
         ({"tuning": Tuning(name="a", resume=True, metric="validation_auc")}, ["metric validation_loss -> validation_auc"]),
         ({"fingerprint": {"data": "b", "code": "c"}}, ["code is new", "data changed"]),
     ],

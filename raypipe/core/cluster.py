@@ -14,6 +14,8 @@ from pydantic import Field
 from raypipe.core.config import config
 from raypipe.core.errors import ClusterError
 
+_SHOWN_LINES = 3
+
 
 @config
 class Cluster:
@@ -49,8 +51,8 @@ class Cluster:
             with _told(f"at {os.environ['RAY_ADDRESS']}", "is the cluster up, and RAY_ADDRESS right?"):
                 ray.init(**quiet)
         else:
-            _make_token()
-            with _told("on this machine", "it may be too busy now: run the command again, all finished steps are kept"):
+            with _told("on this machine", "where the machine is only busy, run the command again: finished steps are kept"):
+                _make_token()
                 ray.init(
                     address="local",
                     num_cpus=self.num_cpus,
@@ -79,8 +81,10 @@ def _told(where: str, way_out: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ClusterError(where, f"did not start: {first}", way_out) from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        wrong = isinstance(error, (ValueError, OSError))
+        way_out = "look at ray.temp_dir, ray.object_store_gib and the rights of this user" if wrong else way_out
+        raise ClusterError(where, f"did not start: {' '.join(lines[:_SHOWN_LINES])}", way_out) from error
 
 
 def _make_token() -> None:

@@ -144,7 +144,7 @@ def compose(job: str, overrides: Sequence[str] = (), *, conf_dir: str | None = N
     """
     with _Loader(job, conf_dir) as loader:
         cfg = _load(loader, job, overrides)
-        hidden = [problem for line in overrides if (problem := _hidden(line, cfg, loader, job))]
+        hidden = [problem for line in overrides if (problem := _hidden(line, overrides, cfg, loader, job))]
     if hidden:
         raise ConfigError(hidden)
     OmegaConf.set_struct(cfg, value=False)
@@ -179,17 +179,20 @@ def _load(loader: ConfigLoader, job: str, overrides: Sequence[str]) -> DictConfi
         raise ConfigError([f"{error.override}: is not a valid override; {way_out}"]) from error
     except yaml.MarkedYAMLError as error:
         raise ConfigError([_where(error)]) from error
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError([_explain(error)]) from error
 
 
-def _hidden(line: str, cfg: DictConfig, loader: ConfigLoader, job: str) -> str:
+def _hidden(line: str, overrides: Sequence[str], cfg: DictConfig, loader: ConfigLoader, job: str) -> str:
     """What is wrong with the choice `line` of a group's option, of which the experiment's file makes something else."""
     key, choices = key_of(line), cfg.hydra.runtime.choices
-    if key not in choices or choices.get("experiment") is None or not isinstance(cfg.get(key), DictConfig):
+    is_chosen = choices.get(key) is not None and choices.get("experiment") is not None and isinstance(cfg.get(key), DictConfig)
+    if not is_chosen or sum(key_of(other) in (key, f"{key}.{_TARGET}") for other in overrides) > 1:
         return ""
-    found, chosen = cfg[key].get(_TARGET), _load(loader, job, [line])[key].get(_TARGET)
-    if found == chosen:
+    known = _load(loader, job, []).hydra.runtime.choices
+    alone = _load(loader, job, [line if key in known else f"+{line.lstrip('+')}"]).get(key)
+    found, chosen = cfg[key].get(_TARGET), alone.get(_TARGET) if isinstance(alone, DictConfig) else None
+    if chosen is None or found == chosen:
         return ""
     way_out = f"move these to conf/{key}/NAME.yaml, and choose them there with override /{key}: NAME"
     return f"{line}: experiment {choices['experiment']} writes its own settings of {found} over it; {way_out}"

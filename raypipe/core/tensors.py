@@ -4,7 +4,7 @@ Shapes: N rows, F numbers, C categories, K classes. ``numbers_NF`` is float32, `
 0 for unknown or null.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -86,8 +86,7 @@ class TrainingData:
     """What a model may see: train rows to learn from, validation rows to stop on. Never the test rows.
 
     Attributes:
-        kept: What a model made of these rows, by its kind, for the next one of that kind: trials of a search in one process
-            learn from the same rows. It goes with them.
+        kept: What a model made of these rows, by its kind, for the next one of that kind; None keeps nothing. See `keeping`.
     """
 
     train: LabelledTensors
@@ -95,4 +94,10 @@ class TrainingData:
     specs: TensorSpecs
     target: Target
     extra: dict[str, Any] = field(default_factory=dict)
-    kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    kept: dict[str, tuple[Any, Any]] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def keeping(self) -> "TrainingData":
+        """The same, with what models make of it kept for the next: for rows that never change, as in the trials of a search."""
+        found = replace(self)
+        object.__setattr__(found, "kept", {})
+        return found

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raypipe.core.errors import TrainingError
 from raypipe.models._protocols import Loop
@@ -142,10 +143,11 @@ class Course:
     def restore(self) -> dict[str, bytes] | None:
         """Go on from the last checkpoint; returns the state that was saved with it, None at a fresh start."""
         saved = self._loop.restore()
+        state = dict(saved.state) if saved is not None else {}
+        progress = json.loads(state.pop(_PROGRESS)) if saved is not None else {"step": -1, "updates": -1}
+        self._agree(np.array([progress["step"], progress["updates"]], dtype=np.float64))
         if saved is None:
             return None
-        state = dict(saved.state)
-        progress = json.loads(state.pop(_PROGRESS))
         self.step, self.best_step, self.updates = progress["step"], progress["best_step"], progress["updates"]
         self.best_loss = _number(progress["best_loss"])
         self._fall_step, self._fall_loss = progress["fall_step"], _number(progress["fall_loss"])
@@ -154,6 +156,16 @@ class Course:
         if self.step:
             self._check_budget()
         return state
+
+    def _agree(self, mine: NDArray[np.float64]) -> None:
+        """Let no process go on from another checkpoint than the first: one may have read it while an earlier run still wrote.
+
+        Raises:
+            RuntimeError: on every process, so that Ray Train starts them again.
+        """
+        first = self._loop.total(mine if self._loop.rank == 0 else np.zeros_like(mine))
+        if self._loop.total(np.array([float((mine != first).any())]))[0] > 0:
+            raise RuntimeError("the workers read different checkpoints: an earlier run of this training has not ended yet")
 
 
 def _number(loss: float | None) -> float:

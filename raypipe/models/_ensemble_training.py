@@ -76,7 +76,9 @@ class EnsembleTraining:
 
     def _train(self, unit: _Unit) -> FittedModel:
         rows_N = None if unit.fold is None else self._folds_N == unit.fold
-        data = self._data if rows_N is None else replace(self._data, train=self._data.train.take(np.flatnonzero(~rows_N)))
+        data = replace(self._data)  # keeps nothing: what a member kept would stand beside the next one's
+        if rows_N is not None:
+            data = replace(data, train=self._data.train.take(np.flatnonzero(~rows_N)))
         saved = self._resumed[1] if self._resumed is not None and self._resumed[0] == unit.name else None
         loop = _MemberLoop(self._loop, unit, first_step=self._step, saved=saved, keep=self._state)
         fitted = unit.model.train(data, loop)

@@ -1,6 +1,7 @@
 """An existing model, taken through contract, evaluation, gate and serving as if it had been trained here."""
 
 import hashlib
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -86,6 +87,8 @@ class External:
         fitted = self._fit(data, rows)
         check_answers(fitted, data.target, rows)
         metrics = metrics_of(data.target, data.validation, fitted.predict(data.validation.inputs))
+        if not math.isfinite(metrics["validation_loss"]):
+            raise TrainingError(self.kind, "the validation loss is not a number", "look at what the model answers")
         without = constant_loss(Objective(), data)
         if metrics["validation_loss"] > without:
             said = f"the validation loss is {metrics['validation_loss']:.4f}, and {without:.4f} of one answer for all rows"

@@ -71,7 +71,8 @@ class Objective:
         classes = target.classes or ("false", "true")
         if self.class_weights == "balanced":
             counts_K = np.bincount(y_N.astype(np.int64), minlength=len(classes))
-            return (len(y_N) / (len(classes) * np.maximum(counts_K, 1))).astype(np.float32)
+            # a class without a training row decides nothing there, and weighs 1 among the validation rows
+            return np.where(counts_K, len(y_N) / (len(classes) * np.maximum(counts_K, 1)), 1.0).astype(np.float32)
         return np.array([self.class_weights.get(name, 1.0) for name in classes], dtype=np.float32)
 
     def weights(self, target: Target, train_y_N: NDArray[Any], y_N: NDArray[Any]) -> NDArray[np.float32] | None:

@@ -40,26 +40,36 @@ class Boosting:
         self._samples = model.subsample < 1 or model.colsample < 1
         self._has_auc = data.target.kind == "binary" and has_both_classes(data.validation.y_N)
         self._loss, self._metric = _names(model, data)
+        self._folder: Path | None = None
         mine = share(data.train, loop)
-        largest = -(-len(data.train) // loop.world_size)  # all processes must decide alike
-        on_disk = model.peak_bytes(largest, len(data.validation), data.specs) > loop.memory_bytes
-        self._folder = loop.scratch if on_disk else None
         self._num_rows = len(mine)
-        self._train, self._validation = self._matrices(mine)
+        self._train, self._validation = self._known() or self._made(mine)
 
-    def _matrices(self, mine: LabelledTensors) -> tuple[xgb.DMatrix, xgb.DMatrix]:
-        """Both matrices; those in memory stay with the data for the next training that wants the same."""
-        model, loop, kept = self._model, self._loop, self._data.kept
-        made_of = (model.max_bin, model.categorical, model.objective, loop.rank, loop.world_size, loop.num_threads)
-        if self._folder is None and kept.get(model.kind, (None,))[0] == made_of:
-            train, validation = kept[model.kind][1]
-            return train, validation
-        kept.pop(model.kind, None)  # its memory is free before the new ones are made
+    @property
+    def _made_of(self) -> tuple[Any, ...]:
+        """What the matrices are a function of, beside the rows."""
+        model, loop = self._model, self._loop
+        return (model.max_bin, model.categorical, model.objective, loop.rank, loop.world_size, loop.num_threads)
+
+    def _known(self) -> tuple[xgb.DMatrix, xgb.DMatrix] | None:
+        """The matrices that a training before this one kept, if it wanted the same."""
+        made_of, found = (self._data.kept or {}).get(self._model.kind, (None, None))
+        return found if made_of == self._made_of else None
+
+    def _made(self, mine: LabelledTensors) -> tuple[xgb.DMatrix, xgb.DMatrix]:
+        """New matrices, in memory or on disk; those in memory stay with data that keep."""
+        model, loop, data = self._model, self._loop, self._data
+        if data.kept is not None:
+            data.kept.clear()  # its memory is free before these are made
+        largest = -(-len(data.train) // loop.world_size)
+        too_large = model.peak_bytes(largest, len(data.validation), data.specs) > loop.memory_bytes
+        if loop.total(np.array([float(too_large)]))[0] > 0:  # all processes must decide alike
+            self._folder = loop.scratch
         train = self._matrix("train", mine)
         # every process holds all validation rows: an AUC is not a sum over processes
-        validation = self._matrix("validation", self._data.validation, ref=train)
-        if self._folder is None:
-            kept[model.kind] = (made_of, (train, validation))
+        validation = self._matrix("validation", data.validation, ref=train)
+        if data.kept is not None and self._folder is None:
+            data.kept[model.kind] = (self._made_of, (train, validation))
         return train, validation
 
     def _matrix(self, name: str, rows: LabelledTensors, ref: xgb.DMatrix | None = None) -> xgb.DMatrix:

@@ -36,7 +36,8 @@ def open_sweep(run: Experiment, record: JobRecord) -> Sweep:
     if run.tune.num_trials == 0:
         raise ConfigError(["tune.num_trials=0 searches nothing; the pipeline alone takes it, as no search"])
     composition = record.composition.for_job("train", without="tune")
-    sweep = Sweep(tuning=run.tune, space=read_space(run.tune.space, composition), composition=composition)
+    space = read_space(run.tune.space, composition)
+    sweep = Sweep(tuning=run.tune, space=space, composition=composition, begun_by=record.composition)
     preflight(sweep.space, sweep.check)
     return sweep
 
@@ -49,12 +50,13 @@ def run_tune(run: Experiment, record: JobRecord) -> None:
         SearchError: when no trial finished.
     """
     run = replace(run, tune=replace(run.tune, name=run.tune.name or run.name))
-    session = _session.checked_session(run, record.settings)
-    store = Store(uri=session.run.storage.uri("searches", str(run.tune.name)))
-    if not any(run.tune.space.values()):
+    store = Store(uri=run.storage.uri("searches", str(run.tune.name)))
+    if run.tune.resume and not any(run.tune.space.values()):
         store.check(run.tune)
     sweep = open_sweep(run, record)
+    session = _session.checked_session(run, record.settings)
     store.check(run.tune, sweep.space)
+    _session.open_tables(session)
     _session.start(session)
     variants = [prepare_variant(session, sweep, lines) for lines in sweep.space.variants()]
 
@@ -124,7 +126,12 @@ def with_tuned(session: Session, sweep: Sweep | None, tables: Mapping[str, Table
     }
     parts = {
         **training_fingerprint(Candidate(model=run.model, trainer=run.trainer), prepared),
-        "search": {**settings, **digest_sources(("tune",)), "tracking": tracking_uri(run.tracking, run.storage)},
+        "search": {
+            **settings,
+            "options": sweep.options,
+            **digest_sources(("tune",)),
+            "tracking": tracking_uri(run.tracking, run.storage),
+        },
     }
     # a search that was killed goes on; one whose settings changed has another name, and nothing to go on with
     name = f"{run.name}-{digest_json(parts)[:_SHORT]}"

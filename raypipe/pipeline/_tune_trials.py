@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from raypipe.core.compose import Composition, flat
+from raypipe.core.compose import Composition, flat, key_of
 from raypipe.core.config import build
 from raypipe.core.console import live
 from raypipe.core.digest import digest_json
@@ -29,11 +29,13 @@ class Sweep:
         tuning: How.
         space: What is varied.
         composition: Makes the settings of a trial as ``jobs/train.py`` makes its own.
+        begun_by: How the job itself was composed.
     """
 
     tuning: Tuning
     space: Space
     composition: Composition
+    begun_by: Composition
 
     def experiment(self, lines: Sequence[str]) -> Experiment:
         """What ``jobs/train.py`` would build with these overrides beside those of the job."""
@@ -42,10 +44,19 @@ class Sweep:
 
     @property
     def command(self) -> str:
-        """What searches this."""
+        """What goes on with this search."""
+        if self.begun_by.job == "pipeline":
+            return self.begun_by.command()
+        fixed = tuple(line for line in self.begun_by.fixed if key_of(line) != "tune.resume")
         swept = [f"{key}={text}" for key, text in self.tuning.space.items() if text is not None]
-        about = [f"tune.name={self.tuning.name}"] if self.tuning.name else []
-        return replace(self.composition, job="tune").command([*swept, *about, "tune.resume=true"])
+        return replace(self.begun_by, job="tune", fixed=fixed).command([*swept, "tune.resume=true"])
+
+    @property
+    def options(self) -> str:
+        """Digest of what each combination of the searched groups brings: an edited option is another search."""
+        axes = [axis for axis in self.space.axes if axis.key in self.space.chosen]
+        runs = [self.experiment(self.space.overrides(sample)) for sample in self.space.combinations(axes)] if axes else []
+        return digest_json([Candidate(model=run.model, trainer=run.trainer).shaping for run in runs])
 
     @property
     def num_trials(self) -> int:
@@ -96,7 +107,9 @@ def search(session: Session, sweep: Sweep, variants: Sequence[Variant]) -> Searc
         runs = stack.enter_context(SearchRuns(session, name=name, metric=tuning.metric, uri=uri))
         with live(f"search {name}", sweep.num_trials) as line:
             following = Following(line, tuning.mode, lambda trial: runs.add(trial, trials.spec(trial.overrides)))
-            origin = Origin(fingerprint=_fingerprint(run, variants), command=sweep.command, settings=flat(session.settings))
+            origin = Origin(
+                fingerprint=_fingerprint(run, variants, sweep), command=sweep.command, settings=flat(session.settings)
+            )
             found = run_search(sweep.space, tuning, compose=trials.spec, uri=uri, origin=origin, on_trial=following)
         show_search(found)
         best = found.best
@@ -157,11 +170,15 @@ def rooted(run: Experiment, session: Session) -> Experiment:
     return replace(run, storage=session.run.storage)
 
 
-def _fingerprint(run: Experiment, variants: Sequence[Variant]) -> dict[str, str]:
+def _fingerprint(run: Experiment, variants: Sequence[Variant], sweep: Sweep) -> dict[str, str]:
     """What a search is a function of beside its space."""
     parts = training_fingerprint(Candidate(model=run.model, trainer=run.trainer), variants[0].prepared)
     found = {name: digest_json(value)[:_SHORT] for name, value in parts.items() if name != "inputs"}
-    return {**found, "data": digest_json(sorted(variant.prepared.digest for variant in variants))[:_SHORT]}
+    return {
+        **found,
+        "options": sweep.options[:_SHORT],
+        "data": digest_json(sorted(variant.prepared.digest for variant in variants))[:_SHORT],
+    }
 
 
 def _about(run: Experiment, tuning: Tuning, variants: Sequence[Variant]) -> dict[str, str]:

@@ -5,7 +5,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -81,10 +81,8 @@ class DriverLoop:
         """Add a point to the curve. The first process writes progress to storage, at most once a second."""
         point = {name: float(value) for name, value in metrics.items()}
         self.curve.append({"step": step, **point})
-        now_s = time.monotonic()
-        if self.rank == 0 and now_s - self._written_s >= self._written_every_s:
-            self._state.write_progress(self.progress)
-            self._written_s = now_s
+        if self.rank == 0 and time.monotonic() - self._written_s >= self._written_every_s:
+            self._write_progress()
             self.check()
         self._on_progress(step, point)
         if isinstance(self._on_progress, Watches):
@@ -103,6 +101,12 @@ class DriverLoop:
         if self.rank == 0:
             whole = step % (self.recipe.checkpoint_every or 1) == 0
             self._state.save(step, state, self.curve, keep_best=self._keep_best if whole else 0)
+            self._write_progress()  # what it cost so far counts too when it is killed now
+
+    def _write_progress(self) -> None:
+        self._written_s = time.monotonic()
+        with suppress(OSError):  # followers wait; what must not be lost is a checkpoint, which says when it cannot be written
+            self._state.write_progress(self.progress)
 
     def restore(self) -> Checkpoint | None:
         """The last checkpoint, if any; the curve goes on from it."""

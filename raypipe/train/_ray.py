@@ -160,7 +160,11 @@ def _following(state: TrainingState, on_progress: OnProgress, name: str) -> Iter
     def follow() -> None:
         try:
             while not stop.wait(_POLL_S):
-                teller.tell(state.read_progress())
+                try:
+                    progress = state.read_progress()
+                except Exception:  # noqa: BLE001  # storage that does not answer now is asked again
+                    continue
+                teller.tell(progress)
         except BaseException as error:  # noqa: BLE001  # of the caller's own; raised where he can catch it
             raised.append(error)
             stop_workers(name)

@@ -120,7 +120,8 @@ class Trainer:
     @property
     def shaping(self) -> "Trainer":
         """The same with the default for all that does not shape what is learned: a training goes on when that is changed."""
-        return replace(self, **{one.name: _default(one) for one in fields(self) if one.name in _AROUND})
+        around = {one.name: _default(one) for one in fields(self) if one.name in _AROUND}
+        return replace(self, **around | ({"num_workers": 0} if self.debug else {}))
 
     def check(self, model: Model, *, at: str = "trainer") -> None:
         """Refuse settings that have no effect on how `model` trains.

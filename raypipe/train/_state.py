@@ -101,8 +101,8 @@ class TrainingState:
         name = f"{step:08d}.safetensors"
         try:
             storage.write_bytes(storage.join(self._checkpoints, name), blob)
-            if keep_best and curve and curve[-1]["step"] == step:
-                self._keep(name, curve[-1].get("validation_loss", np.inf), blob, keep_best)
+            if keep_best and curve and curve[-1]["step"] == step and "validation_loss" in curve[-1]:
+                self._keep(name, curve[-1]["validation_loss"], blob, keep_best)
         except Exception as error:
             problem = f"the checkpoint of step {step} cannot be written ({_in_words(error)})"
             raise TrainingError(f"at {self.uri}", problem, "make room; the same command goes on from the one before") from error
@@ -158,16 +158,20 @@ class TrainingState:
         """Keep `model` as the result.
 
         Raises:
-            TrainingError: when the model does not load back.
+            TrainingError: when the model does not load back, or cannot be written.
         """
-        with tempfile.TemporaryDirectory(prefix="raypipe-") as name:
-            folder = Path(name)
-            model.save(folder)
-            _check_loads_back(model, folder)
-            measured = progress.to_dict()
-            (folder / _TRAINED).write_text(json.dumps({"kind": model.kind, "curve": measured.pop("curve")}))
-            (folder / _MEASURED).write_text(json.dumps(measured))  # apart: all other files are the same in every run
-            storage.upload_folder(folder, self._finished, last=_TRAINED)
+        try:
+            with tempfile.TemporaryDirectory(prefix="raypipe-") as name:
+                folder = Path(name)
+                model.save(folder)
+                _check_loads_back(model, folder)
+                measured = progress.to_dict()
+                (folder / _TRAINED).write_text(json.dumps({"kind": model.kind, "curve": measured.pop("curve")}))
+                (folder / _MEASURED).write_text(json.dumps(measured))  # apart: all other files are the same in every run
+                storage.upload_folder(folder, self._finished, last=_TRAINED)
+        except OSError as error:
+            problem = f"the finished model cannot be written ({_in_words(error)})"
+            raise TrainingError(f"at {self.uri}", problem, "make room; the same command goes on from the checkpoint") from error
 
     def finished(self) -> Finished | None:
         """The result, or None while there is none."""

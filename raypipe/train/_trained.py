@@ -61,7 +61,7 @@ class Trained:
 def _best_step(curve: Curve) -> int:
     """The first step with the lowest validation loss; the last step when none is reported; 0 for an empty curve."""
     steps = [int(point["step"]) for point in curve]
-    losses = [point.get("validation_loss", math.inf) for point in curve]
+    losses = [loss if math.isfinite(loss := point.get("validation_loss", math.inf)) else math.inf for point in curve]
     if not steps or math.isinf(min(losses)):
         return steps[-1] if steps else 0
     return steps[losses.index(min(losses))]

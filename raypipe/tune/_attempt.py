@@ -69,18 +69,24 @@ class Kept:
         """A `load` for `spec` that reads only what is not kept."""
         return lambda: self._load(spec)
 
+    def close(self) -> None:
+        """Let go of the data, and of files that they are mapped from."""
+        self._data = None
+        self._stack.close()
+
     def _load(self, spec: TrialSpec) -> TrainingData:
         if self._data is not None and self._key == spec.data_key:
+            for kind in set(self._data.kept or {}) - {spec.model.kind}:
+                del (self._data.kept or {})[kind]  # of no use for this one, which needs its memory
             return self._data
-        self._data = None  # the memory of the old data is free before the new is read
-        self._stack.close()
+        self.close()  # the memory of the old data is free before the new is read
         load = spec.load
         if isinstance(load, LoadPrepared):
             data = self._stack.enter_context(load.within(memory_bound(spec.trainer))).data
         else:
             data = load()
-        self._key, self._data = spec.data_key, data
-        return data
+        self._key, self._data = spec.data_key, data.keeping()
+        return self._data
 
 
 class Attempt:

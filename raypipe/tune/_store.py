@@ -9,7 +9,7 @@ URI/lock                  held by the process that runs the search, as long as i
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from raypipe.tune._space import Space
 FORMAT = 1
 _SHOWN = 8
 _SEARCH, _LOCK = "search.json", "lock"
-_DECIDE_NOTHING = ("tune", "storage", "tracking", "ray", "serving", "lineage", "deploy", "gc")
+_DECIDE = ("model", "trainer", "data", "task", "split", "features", "joins", "audit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,19 +83,19 @@ class Store:
             ConfigError: when there is such a search and `tuning.resume` is off, or it searches another space.
         """
         place = join(self.uri, _SEARCH)
-        trials = self.trials() if exists(place) else ()
+        theirs = read_json(place) if exists(place) else {"format": FORMAT}
+        if theirs["format"] > FORMAT:
+            raise ConfigError([f"search {tuning.name} was written by a newer raypipe (format {theirs['format']})"])
+        trials = self.trials()
         if not trials:
             return ()
-        theirs = read_json(place)
         if not tuning.resume:
             finished = sum(trial.status == "finished" for trial in trials)
             way_out = "go on with it: tune.resume=true, or give this one another name: tune.name=..."
             raise ConfigError([f"search {tuning.name} exists ({len(trials)} trials, {finished} finished); {way_out}"])
-        if theirs["format"] > FORMAT:
-            raise ConfigError([f"search {tuning.name} was written by a newer raypipe (format {theirs['format']})"])
         if space is None:
-            raise ConfigError([f"search {tuning.name} goes on with the command that began it: {theirs['command']}"])
-        self._refuse(tuning, _changes(theirs, {"metric": tuning.metric, "space": space.to_dict(), "fingerprint": None}))
+            raise ConfigError([f"search {tuning.name} goes on with the command that began it: {theirs.get('command')}"])
+        self._refuse(tuning, theirs, {"metric": tuning.metric, "space": space.to_dict(), "fingerprint": None})
         return trials
 
     def open(self, space: Space, tuning: Tuning, origin: Origin) -> tuple[Trial, ...]:
@@ -111,14 +111,16 @@ class Store:
             with self._written():
                 write_json(place, mine)
             return ()
-        self._refuse(tuning, _changes(read_json(place), mine))
+        self._refuse(tuning, read_json(place), mine)
         return trials
 
-    def _refuse(self, tuning: Tuning, changed: Sequence[str]) -> None:
+    def _refuse(self, tuning: Tuning, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        changed = _changes(before, now)
         if changed:
             more = [f"{len(changed) - _SHOWN} more"] if len(changed) > _SHOWN else []
             what = ", ".join([*changed[:_SHOWN], *more])
-            way_out = f"undo the change, or begin another search: tune.name={tuning.name}-2"
+            began = f" (it goes on with: {before['command']})" if before.get("command") else ""
+            way_out = f"undo the change{began}, or begin another search: tune.name={tuning.name}-2"
             raise ConfigError([f"search {tuning.name} cannot go on, it is another one now ({what}); {way_out}"])
 
     def trials(self) -> tuple[Trial, ...]:
@@ -159,24 +161,31 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         found += [f"{word}{key} is gone" for key in old if key not in new]
         changed = [key for key in new if key in old and _plain(old[key]) != _plain(new[key])]
         found += [f"{word}{key} changed{_from_to(old[key], new[key])}" for key in changed]
-    return found + (_changed_settings(before["settings"], now["settings"]) if found and "settings" in now else [])
+    return found + (_changed_settings(before.get("settings", {}), now["settings"]) if found and "settings" in now else [])
 
 
 def _from_to(old: Any, new: Any) -> str:
     """Of an axis; digests say nothing."""
-    return f": {_axis_text(old)} -> {_axis_text(new)}" if isinstance(old, Mapping) and isinstance(new, Mapping) else ""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return ""
+    return f": {_axis_text(old)}{_where(old)} -> {_axis_text(new)}{_where(new)}"
+
+
+def _where(axis: Mapping[str, Any]) -> str:
+    each = ", each equally often" if axis["grid"] else ""
+    return each + (f" where {' and '.join(axis['when'])}" if axis["when"] else "")
 
 
 def _axis_text(axis: Mapping[str, Any]) -> str:
     if axis["kind"] == "choice":
         return f"choice({','.join(axis['labels'])})"
-    steps = "" if axis["step"] is None else f" in steps of {axis['step']:g}"
-    return f"{axis['low']:g} to {axis['high']:g}{steps}{' (log)' if axis['log'] else ''}"
+    steps = "" if axis["step"] is None else f" in steps of {axis['step']}"
+    return f"{axis['low']} to {axis['high']}{steps}{' (log)' if axis['log'] else ''}"
 
 
 def _changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and key.split(".")[0] not in _DECIDE_NOTHING]
-    return [f"{key} {old.get(key)} -> {new.get(key)}" for key in changed]
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and key.split(".")[0] in _DECIDE]
+    return [f"{key} {old.get(key, 'default')} -> {new.get(key, 'default')}" for key in changed]
 
 
 def _plain(value: Any) -> Any:

@@ -32,5 +32,6 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
         return self._attempt.next()
 
     def cleanup(self) -> None:
-        """Stop the trial, if it still goes on."""
+        """Stop the trial, if it still goes on, and let go of the data."""
         self._attempt.end()
+        self._kept.close()
