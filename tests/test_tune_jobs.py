@@ -161,7 +161,7 @@ def test_a_wrong_space_is_refused_before_anything_is_started(overrides: list[str
     [
         ([DEPTH, RATE], ["penguins", "tune.resume=true", "tune.name"]),
         (["model.max_depth=range(2,7)", RATE, "tune.resume=true"], ["cannot go on", "model.max_depth"]),
-        ([DEPTH, RATE, "model.subsample=0.9", "tune.resume=true"], ["cannot go on", "settings", "model.subsample default -> 0.9"]),
+        ([DEPTH, RATE, "model.subsample=0.9", "tune.resume=true"], ["cannot go on", "model.subsample default -> 0.9"]),
         (["tune.resume=true"], ["goes on with the command that began it", "jobs/tune.py", "model.max_depth=range"]),
     ],
     ids=["name in use", "changed space", "changed settings", "no space"],
