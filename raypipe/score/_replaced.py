@@ -19,6 +19,21 @@ def replaced_parts(out: Tables, model: ModelId, events: str, window: Window) -> 
     return tuple(part.path for part in parts_of(ref, [commit.transaction for commit in earlier])) if ref else ()
 
 
+def check_alone(out: Tables, model: ModelId, events: str, window: Window, *, transaction: str) -> None:
+    """Refuse to replace what stands beside the scoring of `transaction`, which is not done again.
+
+    Raises:
+        ConfigError: when there is anything.
+    """
+    ref = out.find(model.name)
+    own = {part.path for part in parts_of(ref, [transaction])} if ref else set()
+    beside = set(replaced_parts(out, model, events, window)) - own
+    if beside:
+        problem = f"these events were scored with keep before, beside {len(beside)} file(s) of earlier predictions"
+        way_out = f"go back to a version of predictions/{model.name} before that (jobs/tables_restore.py), and score again"
+        raise ConfigError([f"scoring.earlier=replace: {problem}; {way_out}"])
+
+
 def check_window(out: Tables, model: ModelId, events: str, window: Window) -> None:
     """Refuse a window that holds a part of an earlier one only: its files hold rows of both sides.
 

@@ -25,7 +25,7 @@ from raypipe.score._actors import Pool, map_on_actors
 from raypipe.score._folders import check_folders
 from raypipe.score._loaded import OnDevice, loaded
 from raypipe.score._part import ModelPass, ScoredPart, ScorePart, parts_of, stored_counts
-from raypipe.score._replaced import check_window, replaced_parts
+from raypipe.score._replaced import check_alone, check_window, replaced_parts
 from raypipe.score._rows import ModelId, predictions_schema
 from raypipe.score._scoring import Scoring
 from raypipe.tables import Quarantine, TableRef, Tables
@@ -76,6 +76,9 @@ def score_tables(
             ModelPass(model=model, device="cpu", transaction=transaction, uri=out.uri(model.name), quarantine=quarantine)
         )
     found = {one.transaction: _scored_before(out, one) for one in passes}
+    for one in passes if scoring.earlier == "replace" else ():
+        if found[one.transaction] is not None:
+            check_alone(out, one.model, events.name, scoring.window(), transaction=one.transaction)
     todo = list({one.transaction: one for one in passes if found[one.transaction] is None}.values())
     if todo:
         work = _Work(plan=plan, tables=tables, scoring=scoring, joins=joins, storage=storage)
