@@ -183,9 +183,7 @@ def test_a_window_that_is_scored_again_doubles_its_predictions_or_replaces_them(
     binary.score(storage, since="2020-03-01")
     late = newer(binary).score(storage, **window)
     assert frame(late)["prediction_id"].is_duplicated().sum() == 2 * late.rows.rows_out
-    with pytest.raises(
-        ConfigError, match=r"scoring.earlier=replace: these events were scored with keep before, beside \d+ file"
-    ):
+    with pytest.raises(ConfigError, match=r"these events were scored with keep before, beside \d+ file"):
         newer(binary).score(storage, earlier="replace", **window)
     replaced = newer(binary, "newest").score(storage, earlier="replace", since="2019-01-01", until="2020-03-01")
     found = frame(replaced)
