@@ -28,7 +28,7 @@ def s3_server(folder: Path) -> Iterator[dict[str, str]]:
     command += [f"-s3.port={port}", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-master.port={master}"]
     command += [f"-volume.port={volume}", f"-filer.port={filer}", f"-admin.port={admin}", "-webdav=false", "-admin.ui=false"]
     credentials = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
-    env = {**os.environ, **credentials, "GOMEMLIMIT": "200MiB"}
+    env = {**os.environ, **credentials, "GOMEMLIMIT": "1GiB"}  # at 200 MiB it collects garbage all the time
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([*command, f"-bucket={BUCKET}"], env=env, stdout=log, stderr=log)
         try:

@@ -214,6 +214,7 @@ def test_the_picture_shows_the_numbers_of_a_real_fit(penguins: pa.Table) -> None
     assert [text for text in told if text not in picture] == []
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_the_python_blocks_run_in_their_order(
     orders: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_cluster: None

@@ -163,14 +163,15 @@ def test_trees_from_memory_from_mapped_files_and_from_disk_are_the_same_bytes(tm
     ids=["same matrices", "other bins", "other types", "other weights"],
 )
 def test_trainings_on_the_same_rows_share_matrices_and_are_as_if_alone(first, second, again, tmp_path):
-    rows, alone = data(), data()
+    rows, alone = data().keeping(), data()
     before, after = replace(XGBOOST, **first), replace(XGBOOST, **second)
     before.train(rows, MemoryLoop())
     kept = rows.kept["xgboost"][1]
     shared = saved_bytes(after.train(rows, MemoryLoop()), tmp_path / "shared")
     assert (rows.kept["xgboost"][1] is kept) is again
     assert shared == saved_bytes(after.train(alone, MemoryLoop()), tmp_path / "alone")
-    assert not replace(rows, train=rows.validation).kept
+    assert alone.kept is None
+    assert replace(rows, train=rows.validation).kept is None
 
 
 def test_lightgbm_learns_the_same_bytes_from_mapped_files(tmp_path):

@@ -74,9 +74,11 @@ def test_the_recipe_of_a_trainer_is_its_part_that_models_follow():
 
 
 def test_what_does_not_shape_the_model_is_not_part_of_what_a_training_is_known_by():
-    around = {"max_failures": 5, "can_grow": True, "label_selector": {"a": "b"}, "memory_per_worker": "1 GiB", "debug": True}
+    around = {"max_failures": 5, "can_grow": True, "label_selector": {"a": "b"}, "memory_per_worker": "1 GiB"}
     around |= {"memory": "1 GiB", "checkpoint_seconds": 5}  # whoever runs out of memory or patience does not begin anew
     assert build({"num_workers": 2, "seed": 1, **around}, Trainer).shaping == Trainer(num_workers=2, seed=1)
+    in_driver = build({"num_workers": 2, "seed": 1, "debug": True}, Trainer)
+    assert in_driver.shaping == Trainer(seed=1), "what was debugged in the driver is not what two workers learn"
     for shaping in ({"seed": 2}, {"num_workers": 3}, {"patience": 1}, {"num_threads": 2}):
         assert build(shaping, Trainer).shaping != Trainer()
 
