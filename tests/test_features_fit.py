@@ -172,6 +172,7 @@ def test_files_are_small_for_people_to_read_and_hold_no_code() -> None:
     assert len(files["features.json"]) < 30_000
 
 
+@pytest.mark.long
 def test_another_process_fits_the_same_digest() -> None:
     code = "import test_features_fit as t; print(t.FITTED.digest, t.bytes_digest(t.FITTED.transform(t.TABLE)))"
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])

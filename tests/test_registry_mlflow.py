@@ -34,6 +34,7 @@ def champions(registry: Registry, bundles: dict[str, Path]) -> dict[str, ModelVe
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_mlflow_alone_loads_a_champion_without_ray_and_predicts_the_same(
     champions, tracking, storage, bundles, tmp_path
 ) -> None:

@@ -98,6 +98,7 @@ def test_processes_that_start_together_share_one_store_and_leave_nothing_else(tm
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_kill_9_while_the_store_is_made_and_the_same_again_works(tmp_path: Path) -> None:
     code = """
         import os, signal, sys

@@ -190,6 +190,7 @@ def test_a_version_changes_without_a_failed_request(serving: Serving, specs: dic
     assert set(load.got) == {1, 2}, load.got
 
 
+@pytest.mark.long
 def test_a_version_that_cannot_load_leaves_the_former_one_answering(serving: Serving, specs: dict[str, EndpointSpec]) -> None:
     url = deploy(serving, specs["2"]).url
     with Load(url) as load, pytest.raises(EndpointError, match=r"version 3 did not come up: .* is damaged"):
