@@ -34,7 +34,7 @@ serve: install  ## Start the champion's endpoint again and stay with it
 	@$(JOB) jobs/deploy.py experiment=flights serving.port=$(PORT) deploy.keep=true
 
 # Two streams for two cores, by the first letter of the file; tests that need a cluster of their own come before a shared one.
-test: install  ## The test suite, in less than ten minutes
+test: install  ## The test suite, about ten minutes
 	@$(PYTEST) -m "not long" tests/test_[a-o]*.py > .stamps/test.log 2>&1 & beside=$$!; \
 	$(PYTEST) -m "cluster and not long" tests/test_[p-z]*.py; a=$$?; \
 	$(PYTEST) -m "not cluster and not long" tests/test_[p-z]*.py; b=$$?; \
