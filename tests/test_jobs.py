@@ -251,7 +251,6 @@ def test_a_killed_training_goes_on_from_its_checkpoint_and_registers_once(tmp_pa
     assert all(step["reused"] for step in again["steps"])
 
 
-@pytest.mark.long
 def test_a_champion_with_other_features_is_compared_on_the_same_rows(
     settings: tuple[str, ...], champion: Mapping[str, Any]
 ) -> None:
