@@ -74,7 +74,7 @@ def search_quality(num_trials: int = NUM_TRIALS) -> Sequence[Figure]:
                 "interval": interval,
                 "best": found["candidate"],
                 "default": found["champion"],
-                "line": best["best"],
+                "line": best["best"].replace(root, "ROOT"),
                 "validation loss": best["search"]["best"]["value"],
             },
         )
