@@ -28,6 +28,13 @@ from raypipe.train import Trainer
 from raypipe.tune import Origin, Search, Space, Trial, TrialSpec, Tuning, run_search
 
 RATE = {"model.rate": "tag(log,interval(1e-3,1))"}
+TREES_OR_NET = {
+    "model": "choice(xgboost,mlp)",
+    "model__rate": "tag(log,interval(1e-3,1))",
+    "model__depth": "tag(model:xgboost,range(3,9))",
+    "model__dropout": "tag(model:mlp,range(0,0.9,0.3))",
+    "trainer__seed": "1,2",
+}
 GROUPS = Groups(
     chosen={"model": "xgboost", "trainer": "driver"},
     options={"model": ("linear", "mlp", "xgboost"), "trainer": ("driver", "ray_train")},

@@ -52,6 +52,7 @@ def run_tune(run: Experiment, record: JobRecord) -> None:
     run = replace(run, tune=replace(run.tune, name=run.tune.name or run.name))
     store = Store(uri=run.storage.uri("searches", str(run.tune.name)))
     if run.tune.resume and not any(run.tune.space.values()):
+        _session.checked_session(run, record.settings)
         store.check(run.tune)
     sweep = open_sweep(run, record)
     session = _session.checked_session(run, record.settings)
