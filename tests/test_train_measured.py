@@ -66,6 +66,17 @@ def test_speed_and_cost_are_measured_beside_the_curve_and_told_in_one_line(tmp_p
     assert train(tmp_path).cost == trained.cost
 
 
+def test_a_training_that_keeps_a_checkpoint_at_each_step_asks_each_time_whether_it_is_to_end(tmp_path):
+    state = TrainingState(uri=str(tmp_path))
+    loop = DriverLoop(state=state, trainer=ALONE, num_threads=1, device="cpu", cpus=1.0, on_progress=nobody)
+    asked = []
+    loop.check = lambda: asked.append(len(loop.curve))
+    for step in range(1, 4):
+        loop.report(step, {"validation_loss": 1.0})
+        loop.save(step, {"weights": b""})
+    assert asked == [1, 1, 2, 3]  # at the first report, and with each checkpoint
+
+
 def test_what_an_interrupted_run_cost_counts_too(tmp_path):
     with pytest.raises(Killed):
         train(tmp_path, on_progress=killed_at(5))

@@ -83,7 +83,6 @@ class DriverLoop:
         self.curve.append({"step": step, **point})
         if self.rank == 0 and time.monotonic() - self._written_s >= self._written_every_s:
             self._write_progress()
-            self.check()
         self._on_progress(step, point)
         if isinstance(self._on_progress, Watches):
             self._on_progress.measured(self.meter.speed)
@@ -104,9 +103,11 @@ class DriverLoop:
             self._write_progress()  # what it cost so far counts too when it is killed now
 
     def _write_progress(self) -> None:
+        """Let followers see how far it is, and end it when one has had enough."""
         self._written_s = time.monotonic()
         with suppress(OSError):  # followers wait; what must not be lost is a checkpoint, which says when it cannot be written
             self._state.write_progress(self.progress)
+        self.check()
 
     def restore(self) -> Checkpoint | None:
         """The last checkpoint, if any; the curve goes on from it."""

@@ -110,7 +110,8 @@ class Attempt:
             except Empty:
                 with self._lock:
                     if self._points and self._marks.value is not None:
-                        return self._report(Report(percent=self._marks.percent, value=self._marks.value))
+                        # a scheduler stops whoever is at 100, and this one has yet to keep its model
+                        return self._report(Report(percent=min(99, self._marks.percent), value=self._marks.value))
 
     def end(self) -> None:
         """Stop the training, if it still goes on; it can go on from its last checkpoint."""
