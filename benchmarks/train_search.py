@@ -82,17 +82,15 @@ def search_quality(num_trials: int = NUM_TRIALS) -> Sequence[Figure]:
 
 
 def search_kills(num_kills: int = NUM_KILLS) -> Sequence[Figure]:
-    """kill -9 of a search and all its processes at random moments, then the same command again."""
+    """kill -9 of a search and all its processes at random moments among its trials, then the same command again."""
     rng, kills = random.Random(SEED), []
     with tempfile.TemporaryDirectory() as root:
         job = ("experiment=penguins", f"storage.root={root}", "evaluator.num_resamples=20", "gate.num_resamples=20")
         run_json("jobs/ingest.py", *job)
-        job = (*job, "model=mlp", "model.max_epochs=40", "trainer.patience=0", f"tune.num_trials={KILLED_TRIALS}")
+        job = (*job, "model=mlp", "model.max_epochs=200", "trainer.patience=0", f"tune.num_trials={KILLED_TRIALS}")
         job = (*job, "model.learning_rate=tag(log,interval(1e-4,1e-1))", "tune.resume=true")
-        started = time.monotonic()
         run_json("jobs/tune.py", *job)
-        lasts = time.monotonic() - started
-        reference = _trials(root)
+        reference, lasts = _trials(root), _trials_last_s(root)
         for _ in range(num_kills):
             for folder in ("runs", "searches"):
                 shutil.rmtree(Path(root) / folder)
@@ -167,6 +165,8 @@ def _killed(root: str, job: Sequence[str], after_s: float, reference: Mapping[st
     env = {**os.environ, "RAY_AUTH_MODE": "disabled"}
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     with subprocess.Popen(command, cwd=ROOT, env=env, **quiet) as process:
+        while process.poll() is None and not _texts(root):
+            time.sleep(0.01)
         deadline = time.monotonic() + after_s
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -181,11 +181,18 @@ def _killed(root: str, job: Sequence[str], after_s: float, reference: Mapping[st
     kept = all(_texts(root)[name] == text for name, text in ended.items())
     same = _trials(root) == reference
     return {
-        "after_s": round(after_s, 1),
+        "seconds after the first trial began": round(after_s, 1),
         "was running": was_running,
         "trials ended before": len(ended),
         "right": bool(kept and same and done["search"]["finished"] == len(reference)),
     }
+
+
+def _trials_last_s(root: str) -> float:
+    """Seconds from the begin of the first trial to the end of the last one."""
+    paths = list((Path(root) / "searches").glob("*/trials/*.json"))
+    ends = [path.stat().st_mtime for path in paths]
+    return max(ends) - min(end - json.loads(path.read_text())["seconds"] for path, end in zip(paths, ends, strict=True))
 
 
 def _texts(root: str) -> dict[str, str]:
@@ -193,7 +200,7 @@ def _texts(root: str) -> dict[str, str]:
 
 
 def _trials(root: str) -> dict[str, Any]:
-    """What each trial drew and gave, by number."""
+    """What each trial drew and gave, by name."""
     read = {name: json.loads(text) for name, text in _texts(root).items()}
     return {name: [one["sample"], one["value"], one["curve"], one["status"]] for name, one in sorted(read.items())}
 
