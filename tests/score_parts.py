@@ -1,16 +1,17 @@
 """A model trained on the shop's orders, and the tables to score, for the tests of scoring."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from model_data import MemoryLoop
-from shops import KINDS, Shop
+from shops import KINDS, SHOPS, Shop
 
 from raypipe.bundle import Bundle, save_bundle
+from raypipe.contract import Column, Contract
 from raypipe.core.config import build
 from raypipe.core.storage import Storage
 from raypipe.joins import Joins
@@ -83,3 +84,20 @@ def frame(scored: Scored) -> pl.DataFrame:
 
 def parts(storage: Storage) -> dict[str, int]:
     return {p.name: p.stat().st_mtime_ns for p in (Path(storage.root) / "predictions" / "m").glob("part-*.parquet")}
+
+
+def strict(bundle: Bundle) -> Bundle:
+    """The same model under a contract that takes no shop `west` and no null amount."""
+    columns = {
+        **bundle.inputs.columns,
+        "shop": Column(type="string", one_of=SHOPS[:3]),
+        "amount": Column(type="float64", nullable=False),
+    }
+    rows = pl.DataFrame(bundle.examples).filter(pl.col("amount").is_not_null() & (pl.col("shop") != "west")).to_arrow()
+    return replace(bundle, inputs=Contract(columns=columns), examples=rows.cast(bundle.examples.schema))
+
+
+def newer(made: Ready, digest: str = "newer") -> Ready:
+    """The same events under another version, as after late data."""
+    events = made.tables["orders"]
+    return replace(made, tables={**made.tables, "orders": replace(events, facts={**events.facts, "digest": digest})})

@@ -102,6 +102,7 @@ def test_secrets_are_masked_wherever_a_configuration_is_stored() -> None:
         (["experiment=flights", "modle=xgboost"], ["unknown setting modle", "did you mean model"]),
         (["experiment=flights", "model=xgbost"], ["model=xgbost", "did you mean xgboost"]),
         (["experiment=flights", "tune=null"], ["Config group override must be a string"]),
+        (["experiment=flights", "model.max_depth=${nothing}"], ["nothing"]),
         (["experiment=flights", "model.max_detph=3"], ["model.max_detph", "did you mean max_depth"]),
         ([], ["no value for", "task.label", "experiment=NAME"]),
         (["experiment=flights", "storage=bucket"], ["no value for storage.root"]),

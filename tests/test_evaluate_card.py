@@ -69,7 +69,7 @@ CONTRIBUTIONS = Contributions(
 )
 
 
-def facts_of(*, inside=True, **more):
+def facts_of(*, inside=True, threshold=0.2, **more):
     random = np.random.default_rng(0)
     y_N = (random.random(300) < 0.4).astype(np.float32)
     raw = np.clip(0.3 + 0.3 * y_N + 0.1 * random.normal(size=300), 0, 1)
@@ -79,7 +79,7 @@ def facts_of(*, inside=True, **more):
         split="test",
         y_N=y_N,
         scores=raw**2,
-        threshold=0.2,
+        threshold=threshold,
         costs=Costs(false_positive=1, false_negative=5, unit="EUR a bird"),
         raw=raw,
         calibrator="platt",
@@ -161,6 +161,11 @@ def test_what_nobody_stated_is_said_so():
         assert "not stated" in part, title
     for absent in ("## Data", "## Behaviour", "## What it goes by"):
         assert absent not in text
+
+
+def test_a_threshold_that_no_score_reaches_is_said_to_be_one():
+    assert "A score of 0.2000 or more is a yes; chosen on" in card_markdown(CARD, facts_of())
+    assert "No score is a yes; chosen on" in card_markdown(CARD, facts_of(threshold=1.0000001))
 
 
 def test_the_report_shows_what_was_found_inside():

@@ -67,11 +67,15 @@ def test_on_true_probabilities_it_is_where_theory_puts_it(costs, expected):
     assert choose_threshold(y_N, scores, costs) == pytest.approx(expected, abs=0.02)
 
 
-def test_where_no_yes_is_worth_it_the_threshold_is_above_all_scores():
-    y_N, scores = np.array([0, 1, 0, 0]), np.array([0.9, 0.5, 0.4, 0.2], np.float32)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_where_no_yes_is_worth_it_no_new_row_gets_one_either(dtype):
+    y_N, scores = np.array([0, 1, 0, 0]), np.array([0.9, 0.5, 0.4, 0.2], dtype)
     threshold = choose_threshold(y_N, scores, Costs(false_positive=100, false_negative=1))
     assert not (scores >= threshold).any()
-    sure = choose_threshold(y_N, np.ones(4, np.float32), Costs(false_positive=100, false_negative=1))
+    new = np.array([0.91, np.nextafter(dtype(1), dtype(0)), 1.0], dtype)
+    assert not (new >= threshold).any()
+    assert not (new.astype(np.float32) >= threshold).any()
+    sure = choose_threshold(y_N, np.ones(4, dtype), Costs(false_positive=100, false_negative=1))
     assert sure > 1
 
 

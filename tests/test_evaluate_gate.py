@@ -187,6 +187,23 @@ def test_an_undefined_metric_holds():
     assert decision == Hold(reason="r2 is undefined on 50 rows of test")
 
 
+@pytest.mark.parametrize(
+    ("who", "text"),
+    [
+        ("candidate", "precision is undefined on 4,000 rows of test"),
+        ("champion", "precision of the champion is undefined on these rows, so nothing is compared; change gate.metric"),
+    ],
+)
+def test_a_model_that_never_says_yes_is_held_or_compared_with_by_nothing(who, text):
+    rows = binary_rows(0.1)
+    never = ScoredRows(target=BINARY, split="test", y_N=rows.y_N, scores=rows.scores, threshold=1.5)
+    candidate, champion = (never, rows) if who == "candidate" else (rows, never)
+    gate = Gate(metric="precision", num_resamples=20)
+    measured = gate.compare(candidate=candidate, champion=champion)
+    report = GateReport(evaluation=evaluation_of(candidate), candidate_digest="a", champion_digest="b", comparison=measured)
+    assert gate.decide(report) == Hold(reason=text)
+
+
 def test_a_gate_without_the_comparison_it_needs_is_a_bug():
     with pytest.raises(ValueError, match="needs a comparison by log_loss"):
         Gate(metric="log_loss").decide(

@@ -14,6 +14,9 @@ import pytest
 
 from raypipe import cli
 from raypipe.bundle import load_bundle
+from raypipe.core.storage import Storage
+from raypipe.registry import Tracking
+from raypipe.registry._tracking import open_existing
 
 EXPERIMENT = """\
 # @package _global_
@@ -136,6 +139,29 @@ def test_a_required_behaviour_that_fails_holds_the_model_and_the_card_says_so(bi
     assert "long\\_wings\\_are\\_male" in card
     assert report.with_name(f"{report.stem}-card.html").read_text().startswith("<!doctype html>")
     assert "How it behaves" in report.read_text()
+
+
+def test_judged_again_a_champion_has_a_new_card_a_new_decision_and_no_number_twice(
+    birds: Birds, trained: Mapping[str, Any]
+) -> None:
+    which = f"evaluate.model={trained['model']['version']}"
+    code, done = birds.run("evaluate", which)
+    assert (code, done["gate"]["verdict"]) == (0, "promote")
+    report = Path(done["report"])
+    card = report.with_name(f"{report.stem}-card.md")
+    told = report.read_text()
+    assert birds.run("evaluate", which)[0] == 0
+    assert report.read_text() == told
+    assert birds.run("evaluate", which, "card.owner=owner@example.org")[0] == 0
+    assert "owner@example.org" in card.read_text()
+    assert birds.run("evaluate", which, "gate.minimum=-1", "gate.metric=mean_cost")[0] == 3
+    assert "misses the maximum" in report.read_text()
+    assert birds.run("evaluate", which)[0] == 0
+    assert "misses the maximum" not in report.read_text()
+    client = open_existing(Tracking(), Storage(root=f"{birds.folder}/root"))
+    judged = [name for name in client.get_run(trained["run_id"]).data.metrics if name.startswith("test_")]
+    assert len(judged) > 5
+    assert [len(client.get_metric_history(trained["run_id"], name)) for name in judged] == [1] * len(judged)
 
 
 @pytest.mark.parametrize(

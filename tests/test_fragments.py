@@ -1,6 +1,7 @@
 """Work over fragments on Ray: order, errors with their type and facts, and results that stay off the driver."""
 
 import os
+import re
 import threading
 import time
 from collections import Counter
@@ -18,6 +19,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raypipe.core.errors import DuplicateKeys, InputError, RaypipeError
 from raypipe.core.fragments import Apart, map_fragments, share
+from raypipe.core.job import _without_ray_frames
+from raypipe.score._actors import Pool, map_on_actors
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 FACTS = ("planes", ("tailnum",), 3, "tailnum=N1")
@@ -73,6 +76,22 @@ def test_results_before_a_refusal_are_given_first() -> None:
 def test_a_bug_on_a_worker_shows_where_it_is() -> None:
     with pytest.raises(RayTaskError, match="has_a_bug"):
         list(map_fragments(has_a_bug, [0, 5], title="t"))
+
+
+def test_a_bug_on_a_worker_names_the_log_of_that_very_worker() -> None:
+    calls = [
+        lambda: list(map_fragments(has_a_bug, [0, 5], title="t")),
+        lambda: share({"bug": lambda: has_a_bug(7)}),
+        lambda: list(map_on_actors(has_a_bug, [0, 5], pool=Pool(most=1, cpus=1.0), title="t")),
+    ]
+    for call in calls:
+        with pytest.raises(RayTaskError) as caught:
+            call()
+        shown = _without_ray_frames(str(caught.value)).splitlines()
+        log, _, node = shown[-1].removeprefix("log of the worker: ").partition(" on ")
+        assert node == os.uname().nodename
+        assert Path(log).is_file()
+        assert re.findall(r"pid=(\d+)", str(caught.value)) == re.findall(r"-(\d+)\.err$", log)
 
 
 def test_shared_results_stay_in_the_object_store_for_other_tasks() -> None:

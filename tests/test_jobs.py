@@ -251,6 +251,15 @@ def test_a_killed_training_goes_on_from_its_checkpoint_and_registers_once(tmp_pa
     assert all(step["reused"] for step in again["steps"])
 
 
+@pytest.mark.long
+def test_two_experiments_on_one_root_do_not_disturb_each_other(settings: tuple[str, ...], champion: Mapping[str, Any]) -> None:
+    code, other = run("train", *settings, "name=other")
+    assert (code, other["model"]["version"]) == (0, 1)
+    code, judged = run("evaluate", *settings, f"evaluate.model={champion['model']['version']}")
+    assert code == 0
+    assert judged["model"] == champion["model"]
+
+
 def test_a_champion_with_other_features_is_compared_on_the_same_rows(
     settings: tuple[str, ...], champion: Mapping[str, Any]
 ) -> None:
@@ -270,15 +279,6 @@ def test_a_model_is_not_judged_on_rows_that_it_has_seen(settings: tuple[str, ...
     code, judged = run("evaluate", *settings, *earlier, f"evaluate.model={champion['model']['version']}")
     assert code == 3
     assert "not unseen for the model" in judged["gate"]["reason"]
-
-
-@pytest.mark.long
-def test_two_experiments_on_one_root_do_not_disturb_each_other(settings: tuple[str, ...], champion: Mapping[str, Any]) -> None:
-    code, other = run("train", *settings, "name=other")
-    assert (code, other["model"]["version"]) == (0, 1)
-    code, judged = run("evaluate", *settings, f"evaluate.model={champion['model']['version']}")
-    assert code == 0
-    assert judged["model"] == champion["model"]
 
 
 def test_another_tracking_store_gets_a_run_of_its_own(

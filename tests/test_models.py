@@ -267,8 +267,8 @@ class OneOfTwo(MemoryLoop):
     sums: list[float] = field(default_factory=list)
 
     def total(self, values):
-        if len(values) == 2 and max(values) <= 0:
-            return np.array([-1.0, -1.0])  # where both go on: at a fresh start
+        if len(values) == 3 and max(values) <= 0:
+            return np.array([-1.0, -1.0, -1.0])  # where both go on: at a fresh start
         if len(values) == 1 and not self.sums[self.rank :]:
             return values
         self.sums.append(float(values[0]))

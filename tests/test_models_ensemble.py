@@ -207,6 +207,18 @@ def test_what_it_tells_the_trainer_follows_from_its_members() -> None:
     assert "precision" not in ensemble(a=TREES, b=TREES).follows
 
 
+def test_each_member_follows_the_settings_of_the_trainer_that_it_knows_and_no_others() -> None:
+    rows, recipe = data(), Recipe(patience=3, max_updates=40, precision="bf16")
+    net, loop = replace(NET, max_epochs=40, learning_rate=0.2), MemoryLoop(recipe=recipe)
+    ensemble(line=Linear(), net=net).train(rows, loop)
+    alone, tired = MemoryLoop(recipe=Recipe(max_updates=40)), MemoryLoop(recipe=recipe, seed=1)
+    Linear().train(rows, alone)
+    net.train(rows, tired)
+    steps = {name: sum(f"{name}/train_loss" in point for point in loop.curve) for name in ("line", "net")}
+    assert steps == {"line": len(alone.curve), "net": len(tired.curve)}
+    assert steps["net"] < 40 < steps["line"]
+
+
 def test_members_of_ones_own_are_taken_and_their_modules_are_named(tmp_path: Path) -> None:
     rows = data("multiclass")
     fitted = ensemble(own=Centroids(), trees=TREES).train(rows, MemoryLoop())

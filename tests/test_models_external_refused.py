@@ -200,6 +200,21 @@ def test_a_model_that_looks_at_its_neighbours_is_refused(tmp_path: Path) -> None
             model.train(data(), MemoryLoop())
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(AssertionError(), r"\(AssertionError\)"), (ValueError("no such\ncolumn"), r"\(ValueError: no such\)")],
+    ids=["without text", "of two lines"],
+)
+def test_a_model_that_fails_is_refused_with_its_error_also_one_without_text(
+    error: Exception, said: str, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SWITCH, "1")
+        model = taken(as_joblib(Failing(error), tmp_path / "m"), "pickle", allow_pickle=True)
+        with pytest.raises(TrainingError, match=f"the model fails on training rows {said}; give it the features"):
+            model.train(data(), MemoryLoop())
+
+
 class OfCompany:
     """Scales by the batch: what no model that is served may do."""
 
@@ -211,6 +226,16 @@ class OfCompany:
     def predict_proba(self, x_ND: np.ndarray) -> np.ndarray:
         p_N = (x_ND[:, 0] - x_ND[:, 0].min() + 0.1) / (np.ptp(x_ND[:, 0]) + 0.2)
         return np.stack([1 - p_N, p_N], axis=1)
+
+
+class Failing(OfCompany):
+    """Answers nothing."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def predict_proba(self, x_ND: np.ndarray) -> np.ndarray:  # noqa: ARG002
+        raise self.error
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,14 @@ def test_answering_needs_numpy_alone(tmp_path):
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 0
 
 
+def test_no_improvement_over_one_answer_for_all_rows_is_told_with_a_setting_that_it_has():
+    rows, loop = data(), MemoryLoop()
+    LINEAR.train(replace(rows, validation=replace(rows.validation, y_N=1 - rows.validation.y_N)), loop)
+    (note,) = loop.notes
+    assert note.startswith("no improvement: the lowest validation loss is ")
+    assert note.endswith("; look at the features, or raise model.l2")
+
+
 def test_it_is_a_model_that_says_how_its_training_goes():
     assert isinstance(LINEAR, Model)
     assert isinstance(LINEAR, Stepped)

@@ -197,7 +197,8 @@ def test_no_improvement_over_one_answer_for_all_rows_is_told():
     upside_down = replace(rows, validation=replace(rows.validation, y_N=1 - rows.validation.y_N))
     MLP.train(upside_down, loops[0])
     MLP.train(rows, loops[1])
-    assert "no improvement" in loops[0].notes[0]
+    assert loops[0].notes[0].startswith("no improvement: ")
+    assert loops[0].notes[0].endswith("; look at the features, or lower model.learning_rate")
     assert loops[1].notes == []
 
 
@@ -314,6 +315,62 @@ def test_two_processes_killed_within_an_epoch_go_on_as_one_and_see_each_row_once
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     for found, expected in zip(loop.curve, alone.curve, strict=True):
         assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "world_size", "accumulate", "last", "least"),
+    [(32, 1, 1, 1, 2), (25, 1, 12, 22, 24), (47, 2, 1, 3, 4), (200, 64, 1, 97, 128)],
+)
+def test_a_last_batch_that_cannot_be_normalised_is_refused_before_the_first(batch_size, world_size, accumulate, last, least):
+    loop = MemoryLoop(world_size=world_size, recipe=Recipe(accumulate=accumulate))
+    said = f"the last batch has {last} of 97 rows, and BatchNorm needs {least}: .*set another model.batch_size, .*least {least}"
+    with pytest.raises(TrainingError, match=said):
+        train_network(replace(MLP, batch_size=batch_size), lambda: Small(30), data(num_rows=130), loop)
+    assert loop.curve == []
+
+
+class Frozen(Small):
+    """Its running means are given, not learned."""
+
+    def train(self, *mode):
+        super().train(*mode)
+        self.layers[1].eval()
+        return self
+
+
+@pytest.mark.parametrize(
+    ("network", "batch_size", "accumulate"), [(Small, 25, 11), (Small, 97, 1), (Frozen, 32, 1), (Frozen, 25, 12)]
+)
+def test_a_last_batch_that_can_be_normalised_or_need_not_be_is_taken(network, batch_size, accumulate):
+    loop = MemoryLoop(recipe=Recipe(accumulate=accumulate))
+    train_network(replace(MLP, batch_size=batch_size), lambda: network(30), data(num_rows=130), loop)
+    assert len(loop.curve) == 3
+
+
+def normalise_one_of_two(rank: int, folder: str) -> None:
+    """Trains a network with running means with another process; writes the loss that was told, and that of what was kept."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
+    rows, loop = data(num_rows=130), GlooLoop(rank=rank, world_size=2)
+    trained = train_network(MLP, lambda: Small(30), rows, loop)
+    with torch.inference_mode():
+        logits_N = trained.network(torch.from_numpy(rows.validation.inputs["numbers_NF"]), None)[:, 0]
+    kept = nn.functional.binary_cross_entropy_with_logits(logits_N.double(), torch.from_numpy(rows.validation.y_N).double())
+    seen = {"told": loop.curve[trained.best_step - 1]["validation_loss"], "kept": float(kept)}
+    Path(folder, f"{rank}.json").write_text(json.dumps({**seen, "weights": weights(trained.network).hex()}))
+    distributed.destroy_process_group()
+    torch.set_num_threads(threads)
+
+
+def test_two_processes_validate_with_the_running_means_that_are_kept(tmp_path):
+    other_process = multiprocessing.get_context("spawn").Process(target=normalise_one_of_two, args=(1, str(tmp_path)))
+    other_process.start()
+    normalise_one_of_two(0, str(tmp_path))
+    other_process.join()
+    seen = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert seen[0]["told"] == pytest.approx(seen[0]["kept"], rel=1e-6)
+    assert seen[0] == seen[1]
 
 
 @pytest.mark.long

@@ -16,7 +16,10 @@ from raypipe.core.compose import Composition
 from raypipe.core.errors import ClusterError
 from raypipe.tune import Origin, Store, Tuning, read_space
 
-DEPTH = "model.max_depth=range(2,6)"
+DEPTH, BINS = "model.max_depth=range(2,6)", "model.max_bin=64,128,256"
+HUNDREDS = [f"model.{name}=range(1,101)" for name in ("max_depth", "max_bin", "min_child_weight", "num_rounds")]
+GRID, AUC = "tune.searcher.kind=grid", "tune.metric=validation_auc"
+ONLY_TREES = ["model.max_depth=tag(model:xgboost,range(2,6))"]
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +53,13 @@ def refused(job: str, root: Path, *overrides: str) -> Mapping[str, Any]:
         ("score", [], "ModelNotFound", ["champion"]),
         ("deploy", [], "ModelNotFound", ["champion"]),
         ("tune", ["tune.resume=true"], "ConfigError", ["nothing to search"]),
+        ("tune", ["model.subsample=interval(0.5,1)", GRID], "ConfigError", ["model.subsample is an interval", "range()"]),
+        ("tune", [BINS, "tune.num_trials=2"], "ConfigError", ["3 combinations for 2 trials", "tune.num_trials=3"]),
+        ("tune", [*HUNDREDS, GRID], "ConfigError", ["more than 10,000 combinations", "tune.searcher.kind=random"]),
+        ("tune", [DEPTH, AUC], "ConfigError", [AUC, "task.kind=multiclass", "tune.metric=validation_loss"]),
+        ("tune", [DEPTH, AUC, "experiment=penguin_sex"], "TableNotFound", ["penguins"]),
+        ("tune", ["model=linear", *ONLY_TREES], "ConfigError", ["nothing to search", "model=linear", "add one"]),
+        ("pipeline", ["tune.space={model.subsample: 'interval(0.5,1)'}", GRID], "ConfigError", ["is an interval"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -1,10 +1,12 @@
 """The tracking store and its runs: where it is, what it refuses, what a run records."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -213,6 +215,40 @@ def test_values_longer_than_mlflow_takes_are_cut_and_say_so(tracking, storage, c
     assert data.params["p"].endswith("yy... [cut by raypipe: 7,000 characters in all]")
     assert data.tags["t"].endswith("xx... [cut by raypipe: 9,000 characters in all]")
     assert data.params["k" * 250] == "1"
+
+
+def test_names_that_mlflow_would_take_for_one_are_told_apart(tracking, storage, client) -> None:
+    settings = {"c": {"growth %": 1, "growth #": 2, "growth _": 3, "a//b": 4, "/a/": 5, "a/b": 6}, "k" * 249 + "ab": 7}
+    with start_run(tracking, storage, name="train", settings={**settings, "k" * 249 + "ac": 8}) as tracker:
+        tracker.log_metrics({"f1/♂": 0.25, "f1/♀": 0.5})
+        tracker.log_tags({"table.é#": "1", "table.é%": "2"})
+    data = client.get_run(tracker.run_id).data
+    assert {key: data.params[key] for key in ("c.growth _", "c.a__b", "c._a_", "c.a/b")} == {
+        "c.growth _": "3",
+        "c.a__b": "4",
+        "c._a_": "5",
+        "c.a/b": "6",
+    }
+    told = {key: value for key, value in data.params.items() if re.fullmatch(r"c\.growth _-[0-9a-f]{8}", key)}
+    assert sorted(told.values()) == ["1", "2"]
+    cut = {key: value for key, value in data.params.items() if re.fullmatch(r"k{241}-[0-9a-f]{8}", key)}
+    assert sorted(cut.values()) == ["7", "8"]
+    assert sorted(data.metrics.values()) == [0.25, 0.5]
+    assert sorted(value for key, value in data.tags.items() if key.startswith("table.")) == ["1", "2"]
+
+
+def test_a_number_that_a_run_has_already_is_not_recorded_again(tracking, storage, client) -> None:
+    def points() -> list[tuple[int, float]]:
+        return [(m.step, m.value) for m in client.get_metric_history(tracker.run_id, "auc")]
+
+    with start_run(tracking, storage, name="train") as tracker:
+        tracker.log_curve([(1, {"auc": 0.5}), (2, {"auc": 0.7})])
+        for value in (0.7, 0.7, 0.6, 0.6, 0.7):  # the newest at a step is what MLflow shows of it
+            time.sleep(0.002)
+            tracker.log_once({"auc": value, "other %": 1.0, "other #": 1.0})
+        tracker.log_once({"auc": 0.7}, step=2)
+    assert points() == [(1, 0.5), (2, 0.7), (0, 0.7), (0, 0.6), (0, 0.7)]
+    assert len(client.get_run(tracker.run_id).data.metrics) == 3
 
 
 def test_more_entries_than_one_request_takes_arrive_whole(tracking, storage, client) -> None:

@@ -192,6 +192,14 @@ def test_what_differs_is_named_by_its_layer_and_kept_to_look_at(birds: Birds, tr
     assert (Path(birds.root) / "reproductions" / run_id / "prepared").is_dir()
 
 
+def test_a_run_that_was_judged_by_other_costs_since_comes_out_the_same(birds: Birds, trained) -> None:
+    run_id = birds.done("train", "model.num_rounds=5")["run_id"]
+    birds.done("evaluate", "evaluate.model=latest", "evaluator.costs={false_positive: 1, false_negative: 5}")
+    found = birds.done("reproduce", f"run={run_id}")
+    assert {layer: one["outcome"] for layer, one in found["layers"].items()} == dict.fromkeys(LAYERS, "equal")
+    assert found["layers"]["metrics"]["entries"] == 1 + 2 * 9, "the curve, and of two splits eight metrics and the cost"
+
+
 MADE = Provenance(
     root="/r",
     candidate="m",

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -20,11 +21,12 @@ from serve_parts import call, make_spec
 from raypipe.bundle import Bundle, save_bundle
 from raypipe.bundle._hostile import hostile_rows
 from raypipe.bundle._inputs import json_rows, json_schema
+from raypipe.bundle.pyfunc import _load_pyfunc
 from raypipe.contract import Contract
 from raypipe.core import cluster
 from raypipe.core.compose import packaged
 from raypipe.core.config import build
-from raypipe.core.errors import ConfigError, FeatureError
+from raypipe.core.errors import ConfigError, FeatureError, RequestError
 from raypipe.core.tensors import LabelledTensors, Target, TrainingData
 from raypipe.features import FeatureSet, FittedFeatures, fit_chunk, solve
 from raypipe.models import Linear
@@ -172,14 +174,13 @@ def test_damaged_bytes_are_among_what_every_bundle_with_bytes_is_tried_with() ->
     }
 
 
-@pytest.mark.usefixtures("images")
-def test_an_endpoint_takes_bytes_as_base64_and_refuses_what_is_none(tmp_path: Path) -> None:
+def image_bundle() -> Bundle:
     features, labels = fitted(fill=0.0), np.array([0, 1] * 4, np.float32)
     rows = pa.table({"image": pa.array([PNG, None] * 4, pa.binary())})
     tensors = LabelledTensors(inputs=features.transform(rows), y_N=labels)
     target = Target(kind="regression", name="dark")
     data = TrainingData(train=tensors, validation=tensors, specs=features.specs, target=target)
-    bundle = Bundle(
+    return Bundle(
         inputs=Contract(columns={"image": contract().columns["image"]}),
         sources={"image": "request"},
         features=features,
@@ -187,14 +188,31 @@ def test_an_endpoint_takes_bytes_as_base64_and_refuses_what_is_none(tmp_path: Pa
         target=target,
         examples=rows,
     )
+
+
+@pytest.mark.usefixtures("images")
+def test_an_endpoint_takes_bytes_as_base64_and_refuses_what_is_none(tmp_path: Path) -> None:
+    bundle = image_bundle()
     digest = save_bundle(bundle, tmp_path / "bundle")
     app = Endpoint(make_spec(tmp_path / "bundle", digest=digest, key=())).app()
     text = base64.b64encode(PNG).decode()
     answers = call(app, body={"records": [{"image": text}, {"image": None}]}).json["predictions"]
-    assert [one["score"] for one in answers] == pytest.approx(bundle.score(rows.slice(0, 2)).tolist(), abs=1e-5)
+    assert [one["score"] for one in answers] == pytest.approx(bundle.score(bundle.examples.slice(0, 2)).tolist(), abs=1e-5)
     for wrong in (text[:-1], "not base64", [1, 2], 7):
         refused = call(app, body={"image": wrong})
         assert (refused.status, "is not bytes, in text as base64" in refused.body.decode()) == (422, True)
+
+
+@pytest.mark.usefixtures("images")
+def test_mlflow_answers_the_input_example_of_a_model_on_bytes_and_bytes_as_they_are(tmp_path: Path) -> None:
+    bundle = image_bundle()
+    save_bundle(bundle, tmp_path / "bundle")
+    model, expected = _load_pyfunc(str(tmp_path / "bundle")), bundle.score(bundle.examples.slice(0, 3)).astype(np.float64)
+    for rows in (bundle.example_records(3), [{"image": PNG}, {"image": None}, {"image": PNG}]):
+        answer = model.predict(pd.DataFrame(rows, columns=["image"]))
+        np.testing.assert_array_equal(answer["score"], expected)
+    with pytest.raises(RequestError, match="row 0: column image: 'not base64' is not bytes"):
+        model.predict(pd.DataFrame({"image": ["not base64"]}))
 
 
 # --- the example ---

@@ -13,10 +13,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import score_parts
-from score_parts import NUM, Ready, frame, saved
-from shops import NUM_FILES, SHOPS, orders
+from score_parts import NUM, Ready, frame, newer, saved, strict
+from shops import NUM_FILES, orders
 
-from raypipe.bundle import Bundle
 from raypipe.contract import Column, Contract
 from raypipe.core.config import build
 from raypipe.core.digest import row_texts
@@ -36,17 +35,6 @@ binary = score_parts.binary
 @pytest.fixture(scope="module")
 def challenger(binary: Ready, tmp_path_factory: pytest.TempPathFactory) -> ModelId:
     return saved(strict(binary.bundle), tmp_path_factory.mktemp("challenger") / "bundle", version=2)
-
-
-def strict(bundle: Bundle) -> Bundle:
-    """The same model under a contract that takes no shop `west` and no null amount."""
-    columns = {
-        **bundle.inputs.columns,
-        "shop": Column(type="string", one_of=SHOPS[:3]),
-        "amount": Column(type="float64", nullable=False),
-    }
-    rows = pl.DataFrame(bundle.examples).filter(pl.col("amount").is_not_null() & (pl.col("shop") != "west")).to_arrow()
-    return replace(bundle, inputs=Contract(columns=columns), examples=rows.cast(bundle.examples.schema))
 
 
 def score(made: Ready, models: Sequence[ModelId], storage: Storage, **scoring: Any) -> tuple[Scored, ...]:
@@ -171,12 +159,6 @@ def test_a_killed_scoring_into_folders_goes_on_with_the_files_that_are_missing(b
 # --- earlier predictions ---
 
 
-def newer(made: Ready, digest: str = "newer") -> Ready:
-    """The same events under another version, as after late data."""
-    events = made.tables["orders"]
-    return replace(made, tables={**made.tables, "orders": replace(events, facts={**events.facts, "digest": digest})})
-
-
 def test_a_window_that_is_scored_again_doubles_its_predictions_or_replaces_them(binary: Ready, storage: Storage) -> None:
     window = {"since": "2020-02-01", "until": "2020-03-01"}
     binary.score(storage, **window)
@@ -242,6 +224,9 @@ def test_an_actor_that_dies_is_replaced_and_its_piece_repeated_and_errors_arrive
         ({"num_actors": 1, "cpus_per_actor": 99}, "1 actor(s) with 99 CPU each do not fit the cluster, which has room for 0"),
         ({"use_gpu": True}, "scoring.use_gpu=true: none of the models can use a GPU; set scoring.use_gpu=auto"),
         ({"num_actors": [4, 2]}, "the least, 4, is more than the most, 2"),
+        ({"cpus_per_actor": 2}, "scoring.cpus_per_actor has no effect without a pool; set scoring.num_actors, or leave it out"),
+        ({"cpus_per_actor": 2, "use_gpu": False}, "cpus_per_actor has no effect without a pool; set scoring.num_actors"),
+        ({"num_actors": 1, "gpus_per_actor": 2, "use_gpu": False}, "gpus_per_actor has no effect with scoring.use_gpu=false"),
         ({"num_actors": 0}, "num_actors"),
         ({"batch_rows": 0}, "batch_rows"),
         ({"also": list("abcdefgh")}, "also"),
@@ -260,6 +245,7 @@ def test_a_pool_that_the_cluster_can_never_have_is_refused_at_once(
     ("settings", "expected"),
     [
         ({}, None),
+        ({"num_actors": 1, "cpus_per_actor": 2, "use_gpu": False}, Pool(most=1, cpus=2.0)),
         ({"use_gpu": "auto", "gpus_per_actor": 0.5}, None),  # there is none
         ({"num_actors": [1, 9]}, Pool(most=9, cpus=1.0)),
         ({"num_actors": 2, "cpus_per_actor": 0.5}, Pool(most=2, cpus=0.5)),
@@ -267,6 +253,11 @@ def test_a_pool_that_the_cluster_can_never_have_is_refused_at_once(
 )
 def test_the_pool_follows_the_settings_and_the_cluster(settings: Mapping[str, Any], expected: Pool | None) -> None:
     assert Pool.of(build(settings, Scoring), can_use_gpu=True) == expected
+
+
+def test_what_a_pool_lacks_is_known_from_the_settings_alone_where_no_gpu_is_asked_for() -> None:
+    with pytest.raises(ConfigError, match="cpus_per_actor"):
+        build({"cpus_per_actor": 2, "use_gpu": False}, Scoring)
 
 
 def test_a_model_goes_to_the_device_where_it_can_answer_from_one(binary: Ready, monkeypatch: pytest.MonkeyPatch) -> None:

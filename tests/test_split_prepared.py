@@ -172,7 +172,7 @@ def test_a_champion_is_compared_only_on_rows_that_it_cannot_have_seen(
     """A stratified split cuts each class anew when the table grows: what is for test now may have been learned from."""
     trained = StratifiedSplit() if words and "another" in words else split
     meta = {"split": {"digest": digest_json(to_settings(trained))}, "tables": tables}
-    run, target = SimpleNamespace(split=split), object()
+    run, target = SimpleNamespace(split=split, task=None), object()
     prepared = SimpleNamespace(columns=("a",), target=target, tables={"orders": 3})
     found: Any = unseen_problem(run, prepared, SimpleNamespace(input_columns=("a",), target=target, meta=meta))  # type: ignore[arg-type]
     assert found is None if words is None else words in found

@@ -83,6 +83,22 @@ def test_a_table_is_looked_at_compared_tagged_restored_and_vacuumed(
         assert text in said
 
 
+def test_predictions_are_looked_at_tagged_and_restored_and_the_table_of_the_same_name_stays(writer: Writer) -> None:
+    predictions = Writer(storage := Storage(root=writer.uri.removesuffix("/tables/t")))
+    predictions.tables = Tables(storage, "predictions")
+    predictions.commit("score-a", (7, 8))
+    predictions.commit("score-b", (9,), mode="append")
+    settings = ("predictions=t", f"storage.root={storage.root}")
+    code, told = run("tables", "history", *settings)
+    assert (code, told["predictions"], [v["transaction"] for v in told["versions"]]) == (0, "t", ["score-b", "score-a"])
+    assert run("tables", "tag", "tag=good", "version=0", *settings)[1]["version"] == 0
+    code, told = run("tables", "restore", "version=good", *settings)
+    assert (code, told["predictions"], told["version"], told["rows"]) == (0, "t", 2, 2)
+    assert read(predictions.tables.open("t")) == [7, 8]
+    assert run("tables", "untag", "tag=good", *settings)[1]["version"] == 0
+    assert writer.tables.open("t").version == 1
+
+
 def test_a_diff_shows_no_personal_value() -> None:
     change = Example(key={"mail": "ada@example.org"}, columns={"mail": ("a", "b"), "n": (1, 2)})
     facts = ColumnFacts(nulls=0, low="a", high="b")
@@ -107,6 +123,8 @@ def test_a_diff_shows_no_personal_value() -> None:
     [
         (("history", "table=nowhere"), "table nowhere does not exist"),
         (("history",), "no value for table"),
+        (("history", "table=t", "predictions=t"), "give either table=NAME or predictions=NAME"),
+        (("restore", "predictions=t", "version=0"), "table t does not exist"),
         (("diff", "table=t", "from=9"), "t@9 does not exist"),
         (("diff", "table=t", "from=0", "key=[nowhere]"), "nowhere"),
         (("tag", "table=t", "tag=v1"), "cannot be a tag"),

@@ -20,7 +20,7 @@ from test_train import ALONE, MLP, Killed, files_of, killed_at
 from raypipe.core import console
 from raypipe.core.errors import StorageError, TrainingError
 from raypipe.core.tensors import TensorSpecs
-from raypipe.models import Xgboost
+from raypipe.models import Linear, Xgboost
 from raypipe.prepare import DataSize
 from raypipe.train import Speed, Trainer, memory_line, result_line, train_model
 from raypipe.train._loops import DriverLoop
@@ -88,6 +88,13 @@ def test_what_an_interrupted_run_cost_counts_too(tmp_path):
     trained = train(tmp_path)
     assert (trained.cost.num_runs, trained.cost.bytes_read) == (2, 5)
     assert 7 < trained.cost.core_hours < 7.1
+
+
+def test_auto_bills_no_gpu_to_a_model_that_uses_none(tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert train(tmp_path, model=Linear(), trainer=Trainer(use_gpu="auto")).cost.gpu_hours == 0
 
 
 @pytest.mark.parametrize("setting", ["max_seconds", "max_core_hours"])

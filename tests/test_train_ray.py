@@ -45,15 +45,24 @@ def test_one_ray_worker_trains_the_same_bytes_as_the_driver(model, tmp_path, ray
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def one_class_a_shard() -> TrainingData:
+    """As many rows of each class, sorted by it: of two workers neither could learn anything from its own half."""
+    rows = data()
+    order_N = np.argsort(rows.train.y_N, kind="stable")
+    num = int((rows.train.y_N == 0).sum())
+    return replace(rows, train=rows.train.take(np.r_[order_N[:num], order_N[-num:]]))
+
+
 @pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.parametrize(
     "model", [replace(XGBOOST, subsample=1.0), Lightgbm(num_rounds=12, num_leaves=15)], ids=["xgboost", "lightgbm"]
 )
 def test_two_workers_boost_one_model_on_their_shards(model, tmp_path, ray_cluster):
-    trainer = replace(WORKER, num_workers=2)
-    on_ray = train_model(model, trainer=trainer, load=data, uri=str(tmp_path), fingerprint="ray")
-    here = train_model(model, trainer=ALONE, load=data, uri=str(tmp_path), fingerprint="here")
+    trainer, load = replace(WORKER, num_workers=2), one_class_a_shard
+    assert [len(set(half.tolist())) for half in np.split(load().train.y_N, 2)] == [1, 1]
+    on_ray = train_model(model, trainer=trainer, load=load, uri=str(tmp_path), fingerprint="ray")
+    here = train_model(model, trainer=ALONE, load=load, uri=str(tmp_path), fingerprint="here")
     assert on_ray.curve[0]["validation_loss"] == pytest.approx(here.curve[0]["validation_loss"], rel=0.05)
     assert on_ray.curve[on_ray.best_step - 1]["validation_auc"] > 0.97
 

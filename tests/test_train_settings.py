@@ -6,11 +6,18 @@ from model_data import Centroids
 from raypipe.core.config import build
 from raypipe.core.errors import ConfigError
 from raypipe.core.sizes import size_text
-from raypipe.models import DESCENT, Mlp, Recipe, Xgboost
+from raypipe.models import DESCENT, Ensemble, External, Linear, Mlp, Model, Recipe, TrainLoop, Xgboost
 from raypipe.train import Trainer
-from raypipe.train._resources import Request, places, short_of
+from raypipe.train._resources import Request, places, request_on, short_of
 
 WORKERS = {"num_workers": [1, 2]}
+WITH_GPU = [{"Resources": {"CPU": 2.0, "GPU": 1.0}}]
+EXTERNAL = External(path="m.onnx", format="onnx")
+
+
+def ensemble(first: Model, second: Model) -> Ensemble:
+    """Of two members."""
+    return Ensemble(members={"first": first, "second": second})
 
 
 @pytest.mark.parametrize(
@@ -46,6 +53,11 @@ def test_a_wrong_setting_is_refused_by_name(settings, words):
             r"memory_per_worker has no effect in the driver.*\n.*max_failures",
         ),
         (Mlp(), {"label_selector": {"zone": "a"}}, "label_selector has no effect in the driver"),
+        (Linear(), {"keep_best": 2}, "trainer.keep_best=2 has no effect on model linear; .* set trainer.keep_best=0"),
+        (Linear(), {"use_gpu": True}, "trainer.use_gpu=True has no effect on model linear; .* set trainer.use_gpu=false"),
+        (EXTERNAL, {"use_gpu": True, "keep_best": 1}, r"trainer.use_gpu=True .*external.*\n.*trainer.keep_best=1"),
+        (ensemble(Mlp(), Linear()), {"keep_best": 1}, "trainer.keep_best=1 has no effect on model ensemble"),
+        (ensemble(EXTERNAL, Linear()), {"use_gpu": True}, "trainer.use_gpu=True has no effect on model ensemble"),
     ],
 )
 def test_a_setting_without_effect_on_the_model_is_refused_by_name(model, settings, words):
@@ -60,10 +72,32 @@ def test_a_setting_without_effect_on_the_model_is_refused_by_name(model, setting
         (Xgboost(), {"patience": 9, "max_core_hours": 2.0, "checkpoint_every": 10, "keep_best": 3, "memory": "1 GiB"}),
         (Centroids(), {"num_workers": 1, "cpus_per_worker": 2, "seed": 4}),
         (Mlp(), WORKERS | {"label_selector": {"zone": "a"}, "max_failures": 3}),
+        (Linear(), {"use_gpu": "auto"}),
+        (ensemble(Mlp(), Linear()), {"use_gpu": True}),
+        (TrainLoop(function="own_loops:train"), {"use_gpu": True, "keep_best": 1}),  # what the function does, it alone knows
     ],
 )
 def test_settings_that_a_model_follows_pass(model, settings):
     build(settings, Trainer).check(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "use_gpu", "expected"),
+    [
+        (Linear(), "auto", False),
+        (EXTERNAL, "auto", False),
+        (ensemble(Mlp(), Linear()), "auto", "auto"),
+        (Mlp(), "auto", "auto"),
+        (Centroids(), "auto", "auto"),
+        (Linear(), False, False),
+    ],
+)
+def test_auto_reserves_no_gpu_for_a_model_that_uses_none(model, use_gpu, expected):
+    trainer = build({"use_gpu": use_gpu, "num_workers": 1} | ({"gpus_per_worker": 0.5} if use_gpu else {}), Trainer)
+    found = trainer.suited_to(model)
+    assert found.use_gpu == expected
+    assert request_on(WITH_GPU, found).use_gpu == bool(expected)
+    assert (found == trainer) == (use_gpu == expected)
 
 
 def test_the_recipe_of_a_trainer_is_its_part_that_models_follow():

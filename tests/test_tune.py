@@ -11,6 +11,7 @@ from raypipe.core.compose import Composition
 from raypipe.core.config import build
 from raypipe.core.console import live
 from raypipe.core.errors import ConfigError, StorageError
+from raypipe.models import Ensemble, Linear
 from raypipe.pipeline._tune_runs import Following
 from raypipe.pipeline._tune_trials import Trials, Variant
 from raypipe.train import Trainer
@@ -46,8 +47,8 @@ def books(root, tuning: Tuning, *, space=None, told=None, **composer) -> Ledger:
     return Ledger(space, tuning, store=store, past=past, compose=Composer(root=str(root), **composer), on_trial=on_trial)
 
 
-def result(*losses: float, **more) -> dict:
-    points = [{"step": float(step), "validation_loss": loss} for step, loss in enumerate(losses, 1)]
+def result(*losses: float, first: int = 1, **more) -> dict:
+    points = [{"step": float(step), "validation_loss": loss} for step, loss in enumerate(losses, first)]
     return {"points": json.dumps(points), "percent": 100, "value": min(losses, default=9.0), "seconds": 0.5, **more}
 
 
@@ -69,6 +70,21 @@ def test_a_search_goes_on_from_its_records_with_what_was_unfinished_first(tmp_pa
     third = books(tmp_path, replace(tuning, resume=True, num_trials=2))
     assert [third.next().trial.number for _ in range(2)] == [2, 3]
     assert third.next() is None
+
+
+def test_a_curve_is_that_of_the_last_attempt_from_where_it_began_again(tmp_path):
+    ledger = books(tmp_path, Tuning(name="a", num_trials=2))
+    for _ in range(2):
+        ledger.next()
+    ledger.progressed(0, result(0.5, 0.4, 0.1))  # of an attempt that died, and that is not repeated exactly
+    ledger.progressed(1, result(0.5, 0.4, 0.1))
+    ledger.ended(0, result(0.5, 0.3, ended=True, error=""), status="finished")
+    ledger.progressed(1, result(0.5, 0.2, first=2))  # goes on from a checkpoint after step 1
+    ledger.ended(1, result(first=4), status="failed", error="the loss is nan")
+    found = ledger.trials[0]
+    assert (found.value, found.best_step, found.steps, len(found.curve)) == (0.3, 2, 2, 2)
+    assert [point["validation_loss"] for point in ledger.trials[1].curve] == [0.5, 0.5, 0.2]
+    assert (ledger.trials[1].value, ledger.trials[1].best_step) == (None, 3)
 
 
 def test_combinations_that_train_the_same_are_trained_once(tmp_path):
@@ -136,6 +152,13 @@ def test_a_model_that_says_no_steps_is_refused_where_trials_are_compared():
         check_comparable(model, Tuning(scheduler=Asha()))
 
 
+def test_an_ensemble_is_refused_where_trials_are_compared():
+    parts = Ensemble(members={"a": Linear(), "b": Linear(l2=1.0)})
+    check_comparable(parts, Tuning())
+    with pytest.raises(ConfigError, match=r"an ensemble does not report while its members learn.*tune\.scheduler\.kind=none"):
+        check_comparable(parts, Tuning(scheduler=Asha()))
+
+
 def test_progress_of_a_search_that_goes_on_counts_what_is_kept(capsys):
     with live("search a", 3) as line:
         follow = Following(line, "min", lambda trial: f"run-{trial.number}")
@@ -181,9 +204,14 @@ KILLED = "The actor died.\nWorker exit type: SYSTEM_ERROR Worker exit detail: Wo
             "Failure # 1\nray::TrialActor.__init__()\nTraceback (most\nKeyError: 'a'",
             "ray::TrialActor.__init__()\nTraceback (most",
         ),
+        (
+            f"Failure # 1\nray::TrialActor.__init__()\nTraceback (most\nKeyError: 'a'\nFailure # 2\n{KILLED}",
+            "its process died (Worker exits with end of file); set tune.max_failures to start it again",
+        ),
+        (f"Failure # 1\nTask was killed (OOM).\nFailure # 2\n{KILLED}", "its process died (Worker exits with end of file)"),
     ],
 )
-def test_why_the_process_of_a_trial_died_is_said(said, words):
+def test_why_the_process_of_a_trial_died_the_last_time_is_said(said, words):
     assert words in cause_of_death(said)
 
 

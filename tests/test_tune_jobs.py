@@ -81,6 +81,7 @@ def test_every_trial_has_one_run_below_that_of_the_search(root: str, done: Mappi
         assert r.data.params["model.max_depth"] == r.data.params["sample.model.max_depth"]
         assert r.data.params["model.num_rounds"] == "12"
         assert len(r.data.tags["fingerprint"]) == 24
+        assert r.data.metrics["num_runs"] == 1
     best = done["search"]["best"]
     assert parent.data.metrics["best_validation_loss"] == best["value"]
     client = MlflowClient(tracking_uri=f"sqlite:///{root}/mlflow.db")
@@ -90,6 +91,16 @@ def test_every_trial_has_one_run_below_that_of_the_search(root: str, done: Mappi
     scores = client.get_metric_history(parent.info.run_id, "trial_validation_loss")
     assert sorted(point.step for point in scores) == [0, 1, 2]
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {"search.json", "search.html", "config.json"}
+
+
+def test_the_cost_of_a_trial_is_told_once_and_the_search_has_the_sum(root: str, done: Mapping[str, Any]) -> None:
+    (parent,) = runs_of(root)
+    trials = runs_of(root, parent.info.run_id)
+    total = sum(r.data.metrics["core_hours"] for r in trials)
+    assert parent.data.metrics["trials_core_hours"] == pytest.approx(total)
+    made = MlflowClient(tracking_uri=f"sqlite:///{root}/mlflow.db").get_run(done["run_id"])
+    assert (made.data.metrics["num_runs"], made.data.tags["origin"]) == (0, "finished")
+    assert made.data.tags["trained_by"] == trials[done["search"]["best"]["trial"]].info.run_id
 
 
 def test_the_line_trains_the_same_bytes_on_a_root_that_has_only_the_tables(

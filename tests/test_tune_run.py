@@ -57,6 +57,15 @@ def test_asha_stops_the_worse_and_some_failures_do_not_end_a_search(tmp_path):
     assert all("ZeroDivisionError: a bug of the user" in trial.error and trial.value is None for trial in by_status["failed"])
 
 
+@pytest.mark.long
+def test_a_training_that_was_done_before_is_at_every_mark_of_another_search(tmp_path):
+    search(str(tmp_path), Tuning(name="before", num_trials=1), space=space_of(model__rate="choice(0.01)"))
+    tuning = Tuning(name="asha", num_trials=2, scheduler=Asha(grace_percent=10, reduction_factor=2), max_concurrent=1)
+    found = search(str(tmp_path), tuning, space=space_of(model__rate="0.01,0.02"), pause_s=0.2)
+    assert [trial.status for trial in found.trials] == ["finished", "stopped"]
+    assert found.trials[1].percent < 40
+
+
 def test_a_search_in_which_all_trials_fail_says_the_first_error_and_can_go_on(tmp_path):
     with pytest.raises(SearchError) as error:
         search(str(tmp_path), Tuning(name="bad", num_trials=2), fails="raypipe")
@@ -71,9 +80,13 @@ def test_a_search_in_which_all_trials_fail_says_the_first_error_and_can_go_on(tm
 def test_a_search_ends_when_its_time_is_over_and_goes_on_later(tmp_path):
     begun = time.monotonic()
     with pytest.raises(SearchError, match=r"raise tune\.max_seconds"):
-        search(str(tmp_path), Tuning(name="time", num_trials=2, max_seconds=1.0), pause_s=0.3)
+        search(str(tmp_path), Tuning(name="time", num_trials=2, max_seconds=5.0), pause_s=1.0)
     assert time.monotonic() - begun < 60
-    assert {trial.status for trial in records(tmp_path, "time")} <= {"interrupted"}
+    begun = records(tmp_path, "time")
+    assert [trial.status for trial in begun] == ["interrupted"] * 2
+    found = search(str(tmp_path), Tuning(name="time", num_trials=2, resume=True))
+    assert [(trial.status, len(trial.curve)) for trial in found.trials] == [("finished", 40)] * 2
+    assert [trial.sample for trial in found.trials] == [trial.sample for trial in begun]
 
 
 @pytest.mark.parametrize(

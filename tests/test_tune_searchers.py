@@ -1,6 +1,9 @@
 """Who proposes trials and who stops them: random, grid and Optuna, ASHA and the median."""
 
+import json
+import math
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -85,6 +88,42 @@ def test_a_small_space_is_searched_whole_without_trying_anything_twice(searcher)
     assert sorted(trial.sample["model.depth"] for trial in known) == [0, 1, 2, 3]
 
 
+def tried(axes: Mapping[str, str], tuning: Tuning, how_bad: Callable[[Mapping], float]) -> list[dict]:
+    """All that is proposed, where a sample is as bad as `how_bad` says; no sample is there twice."""
+    proposer, known = Proposer(space_of(**axes), tuning), []
+    while len(known) < proposer.num_trials and (sample := proposer.propose(len(known), known)) is not None:
+        known.append(fake(len(known), sample, value=how_bad(sample)))
+    samples = [trial.sample for trial in known]
+    assert len({tuple(sorted(sample.items())) for sample in samples}) == len(samples)
+    return samples
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("num_trials", "expected"), [(20, 20), (99, 24)])
+def test_an_estimator_that_always_names_the_same_best_values_still_gets_all_its_trials(num_trials, expected, seed):
+    axes = {"model__depth": "range(2,8)", "model__width": "choice(32,64,128,256)"}
+    tuning = Tuning(searcher=OptunaSearch(seed=seed), num_trials=num_trials)
+    assert len(tried(axes, tuning, lambda sample: sample["model.depth"] * int(sample["model.width"]))) == expected
+
+
+def test_the_last_values_of_a_range_are_found_at_random_too():
+    assert len(tried({"model__depth": "range(0,200)"}, Tuning(num_trials=200), lambda _: 0.5)) == 200
+
+
+@pytest.mark.parametrize("searcher", SEARCHERS, ids=["random", "optuna"])
+def test_an_option_without_axes_that_is_the_best_does_not_end_a_search_of_the_other(searcher):
+    axes = {"model": "choice(xgboost,linear)", "model__rate": "tag(model:xgboost,interval(0,1))"}
+    samples = tried(axes, Tuning(searcher=searcher, num_trials=20), lambda sample: sample.get("model.rate", -1.0))
+    assert Counter(sample["model"] for sample in samples) == {"xgboost": 19, "linear": 1}
+
+
+@pytest.mark.parametrize("searcher", SEARCHERS, ids=["random", "optuna"])
+def test_a_list_is_dealt_evenly_also_where_few_values_are_left_to_draw_with_it(searcher):
+    axes = {"model__depth": "range(0,12)", "trainer__seed": "tag(grid,range(1,3))"}
+    samples = tried(axes, Tuning(searcher=searcher, num_trials=24), lambda sample: sample["model.depth"])
+    assert [sample["trainer.seed"] for sample in samples] == [1, 2] * 12
+
+
 @pytest.mark.parametrize(
     ("axes", "tuning", "words"),
     [
@@ -127,6 +166,41 @@ def test_schedulers_stop_what_is_worse_than_trials_of_an_earlier_run(settings):
     assert decide(scheduler, 1, curve(-1.0), tuning) == "goes on"
     assert decide(scheduler, 2, curve(2.0), tuning) == f"stopped at {settings.grace_percent}"
     assert decide(make_scheduler(tuning, ()), 3, curve(2.0), tuning) == "goes on"
+
+
+# ends by patience at 30 % of the steps, and has become good after 20 %
+SOON_DONE = [{"step": float(step), "validation_loss": 0.9 if step <= 8 else 0.1} for step in range(1, 13)]
+MIDDLING = [{"step": float(step), "validation_loss": 0.49} for step in range(1, STEPS + 1)]
+
+
+def end(scheduler, points, tuning: Tuning, *, told: bool = True, error: str = "") -> None:
+    """Tell `scheduler` what Tune tells of a trial that ends with these points; of one found finished only the end is `told`."""
+    trial = Hashed(trial_id="ended")
+    scheduler.on_trial_add(None, trial)
+    for report in reports(points, marks_of(tuning.scheduler), metric="validation_loss", max_steps=STEPS) if told else ():
+        scheduler.on_trial_result(None, trial, {"percent": report.percent, "value": report.value})
+    last = {"percent": 0 if error else 100, "value": math.inf if error else points[-1]["validation_loss"], "error": error}
+    said = {"points": json.dumps([] if error else points), "max_steps": STEPS, "ended": True, "done": True}
+    scheduler.on_trial_complete(None, trial, {**last, **said})
+
+
+@pytest.mark.parametrize("how", ["now", "found finished", "in an earlier run"])
+@pytest.mark.parametrize("settings", [Asha(), MedianStopping(min_trials=1)], ids=["asha", "median"])
+def test_a_trial_that_ended_early_is_at_later_marks_as_good_as_at_its_end(settings, how):
+    tuning = Tuning(scheduler=settings)
+    past = [replace(fake(0, {}, value=0.1, curve=SOON_DONE), steps=12)] if how == "in an earlier run" else []
+    scheduler = make_scheduler(tuning, past)
+    if not past:
+        end(scheduler, SOON_DONE, tuning, told=how == "now")
+    assert decide(scheduler, 1, MIDDLING, tuning) == "stopped at 40"
+
+
+@pytest.mark.parametrize("settings", [Asha(), MedianStopping(min_trials=1)], ids=["asha", "median"])
+def test_a_trial_that_failed_is_at_no_later_mark(settings):
+    tuning = Tuning(scheduler=settings)
+    scheduler = make_scheduler(tuning, ())
+    end(scheduler, SOON_DONE, tuning, error="the loss is nan")
+    assert decide(scheduler, 1, MIDDLING, tuning) == "goes on"
 
 
 def test_marks_are_where_asha_compares_and_a_long_step_reaches_several():

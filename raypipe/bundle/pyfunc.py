@@ -12,7 +12,7 @@ from raypipe.contract import Column
 from raypipe.core.errors import RequestError
 
 _MAX_PROBLEMS = 5
-_TEXT = ("string", "timestamp", "date")
+_TEXT = ("string", "timestamp", "date", "binary")
 
 
 class BundleModel:

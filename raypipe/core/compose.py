@@ -204,12 +204,12 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: listing every setting that still is ``???``, or an interpolation that does not resolve.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise ConfigError(
-            [f"no value for {', '.join(missing)}; choose an experiment with experiment=NAME, or add SETTING=VALUE"]
-        )
     try:
+        missing = sorted(OmegaConf.missing_keys(cfg))
+        if missing:
+            raise ConfigError(
+                [f"no value for {', '.join(missing)}; choose an experiment with experiment=NAME, or add SETTING=VALUE"]
+            )
         plain = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError([_explain(error)]) from error

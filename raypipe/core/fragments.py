@@ -5,10 +5,12 @@ prepare, evaluate, score) is one call of `map_fragments`. Why these are Ray task
 docs/decisions/0003-fragments-as-rows.md.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ray import cloudpickle
@@ -60,7 +62,7 @@ def map_fragments(work: Callable[[Item], Result], items: Sequence[Item], *, titl
 
     Raises:
         RaypipeError: what `work` raised, as it was raised, without Ray's wrapping and log lines.
-        ray.exceptions.RayTaskError: for any other exception, with the worker's traceback.
+        ray.exceptions.RayTaskError: for any other exception, with the worker's traceback and the path of its log.
         ray.exceptions.WorkerCrashedError: when the worker of an item died each time.
     """
     if not items:
@@ -89,7 +91,7 @@ def share(works: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
 
     Raises:
         RaypipeError: what a work raised, as it was raised.
-        ray.exceptions.RayTaskError: for any other exception, with the worker's traceback.
+        ray.exceptions.RayTaskError: for any other exception, with the worker's traceback and the path of its log.
     """
     import ray
 
@@ -115,6 +117,14 @@ def _attempt(work: Callable[[], Any]) -> _Outcome:
         return _Outcome(value=work())
     except RaypipeError as error:
         return _Outcome(error=error)
+    except Exception as error:
+        note_log(error)
+        raise
+
+
+def note_log(error: Exception) -> None:
+    """Add to a worker's `error`, which Ray carries to the driver as text, where Ray keeps what that worker said."""
+    error.add_note(f"log of the worker: {Path('/proc/self/fd/2').readlink()} on {os.uname().nodename}")
 
 
 def _attempt_apart(work: Callable[[], Any]) -> tuple[Any, RaypipeError | None]:

@@ -7,8 +7,8 @@ python jobs/train.py --config-dir my/conf experiment=mine     your conf folder b
 python jobs/tune.py experiment=flights 'model.max_depth=range(3,9)'    a search; the same: jobs/train.py -m ...
 ```
 
-Sweeps on the command line of a job that searches become part of the setting ``tune.space``; a single value for a key
-takes the axis out that a file put in.
+Sweeps on the command line of a job that takes them become part of the setting ``tune.space``; a single value for a key
+takes the axis out that a file put in, for every job.
 
 Exit codes: 0 done; 1 failed; 2 the configuration or the input is wrong; 3 the gate said no. The last line on stdout is
 one JSON object, printed after Ray is shut down.
@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -140,11 +139,12 @@ def _composed(
         instead = f"; for a search write raypipe tune ..., or raypipe {name} -m ..." if can_search else ""
         raise ConfigError([f"{swept[0]}: a sweep of several values; one run takes one value for each setting{instead}"])
     cfg = compose.compose(name, plain, conf_dir=conf_dir)
-    if sweeps:
-        fixed = {compose.key_of(line) for line in plain}
-        space = {key: text for key, text in (OmegaConf.select(cfg, _SPACE) or {}).items() if key not in fixed}
-        space |= {compose.key_of(line): line.partition("=")[2] for line in swept}
-        OmegaConf.update(cfg, _SPACE, space, merge=False)
+    space = OmegaConf.select(cfg, _SPACE)
+    if isinstance(space, DictConfig):
+        for key in {compose.key_of(line) for line in plain}.intersection(space):
+            del space[key]
+    if swept:
+        OmegaConf.update(cfg, _SPACE, {compose.key_of(line): line.partition("=")[2] for line in swept})
     return compose.Composition(job=name, fixed=plain, conf_dir=conf_dir), cfg
 
 
@@ -205,7 +205,6 @@ def _show(error: BaseException) -> None:
         say(f"error: {inner}")
     elif isinstance(inner, RayTaskError):
         console.print(_without_ray_frames(str(inner)), markup=False)
-        say(f"the worker's log is below {Path(tempfile.gettempdir()) / 'ray' / 'session_latest' / 'logs'}")
     else:
         console.print("".join(traceback.format_exception(inner)), markup=False)
 

@@ -236,8 +236,8 @@ def choose_threshold(y_N: NDArray[Any], scores_N: NDArray[Any], costs: Costs | N
     """The threshold with the largest F1 on these rows, or with the least mean cost; of equals the highest.
 
     The rows must not be those that the model is judged on. It lies halfway to the next lower score, in the precision of the
-    scores, so that a last-bit difference between machines flips no prediction. By costs it may be above all scores: then no
-    row is worth a yes.
+    scores, so that a last-bit difference between machines flips no prediction. By costs it may be above 1, which no score
+    reaches: then no row is worth a yes.
 
     Raises:
         ValueError: when there is no positive row.
@@ -252,7 +252,7 @@ def choose_threshold(y_N: NDArray[Any], scores_N: NDArray[Any], costs: Costs | N
     else:
         none, cost_G = np.zeros(1), cost_of(costs, tp_G, fp_G, c.pos_B[0], c.neg_B[0])
         if cost_of(costs, none, none, c.pos_B[0], c.neg_B[0])[0] <= cost_G.min():
-            return float(np.nextafter(scores_N.dtype.type(sample.scores_G[0]), scores_N.dtype.type(2)))
+            return float(np.nextafter(np.float32(1), np.float32(2)))  # float32: else a score of 1 in that precision reaches it
         best = int(np.argmin(cost_G))
     return _halfway(sample.scores_G, best, scores_N.dtype)
 

@@ -115,9 +115,9 @@ def _metrics(facts: ReportFacts) -> Part:
     evaluation = facts.evaluation
     lines = [f"On {count_of(evaluation.num_rows)} rows of {evaluation.split}, with {evaluation.confidence:.0%} intervals."]
     if isinstance(evaluation.detail, BinaryDetail):
-        lines.append(
-            f"A score of {figures_of(evaluation.detail.threshold)} or more is a yes; {evaluation.detail.choice.words}."
-        )
+        threshold = evaluation.detail.threshold
+        yes = "No score is a yes" if threshold > 1 else f"A score of {figures_of(threshold)} or more is a yes"
+        lines.append(f"{yes}; {evaluation.detail.choice.words}.")
     if evaluation.costs is not None:
         lines.append(f"Costs are in {evaluation.costs.unit or 'units that are not stated'}.")
     rows = [(LABELS[name], better, *_interval(evaluation.metrics[name])) for name, better in evaluation.better.items()]

@@ -74,7 +74,7 @@ class GateReport:
         evaluation: Of the candidate, on rows that shaped neither model.
         candidate_digest: Digest of the candidate's bundle, fixed before the rows were read.
         champion_digest: Digest of the champion's bundle; None when there is none yet.
-        comparison: On the same rows; None without a champion, or when it is the same bundle.
+        comparison: On the same rows; None without a champion, when it is the same bundle, or where the metric is undefined.
         replaced: Whether the candidate is an earlier version than the champion: it returns only when it is better.
         champion_overlap: Why these rows are not unseen for the champion, for example "it was trained on rows until
             2013-11-15, the test rows begin 2013-11-01"; None when they are.
@@ -133,8 +133,8 @@ class Gate:
         check_metric(name, kind=kind, setting="gate.metric")
         return name
 
-    def compare(self, *, candidate: ScoredRows, champion: ScoredRows) -> Comparison:
-        """Measure the candidate against the champion on the same rows, in the same order."""
+    def compare(self, *, candidate: ScoredRows, champion: ScoredRows) -> Comparison | None:
+        """Measure the candidate against the champion on the same rows, in the same order; None where that is undefined."""
         metric = self.deciding_metric(candidate.target.kind)
         resampling = Resampling(num_resamples=self.num_resamples, seed=self.seed, confidence=self.confidence)
         return compare(candidate=candidate, champion=champion, metric=metric, resampling=resampling)
@@ -144,14 +144,14 @@ class Gate:
 
         Raises:
             ConfigError: when `metric` is not one of this kind of target.
-            ValueError: when there is a champion to be compared with and no comparison of the gate's metric.
+            ValueError: when the comparison with the champion is by another metric.
         """
         metric = self.deciding_metric(report.evaluation.target.kind)
         findings = [self._against_minimum(report, metric)]
         same = report.candidate_digest == report.champion_digest
         if not same and report.champion_overlap is not None:
             findings.append(Hold(reason=f"no fair comparison with the champion: {report.champion_overlap}"))
-        elif not same and report.champion_digest is not None:
+        elif not same and report.champion_digest is not None and report.evaluation.metrics[metric].value is not None:
             findings.append(self._against_champion(report, metric))
         findings += [Hold(reason=f"behaviour {b.name} failed: {b.outcome}") for b in report.failed]
         holds = [f.reason for f in findings if isinstance(f, Hold)]
@@ -175,10 +175,13 @@ class Gate:
         return Promote(reason=f"{shown} meets the {word} {self.minimum:.4g}")
 
     def _against_champion(self, report: GateReport, metric: str) -> Promote | Hold:
-        comparison = report.comparison
-        if comparison is None or comparison.metric != metric:
+        c = report.comparison
+        if c is None:
+            return Hold(
+                reason=f"{metric} of the champion is undefined on these rows, so nothing is compared; change gate.metric"
+            )
+        if c.metric != metric:
             raise ValueError(f"there is a champion, so the gate needs a comparison by {metric}")
-        c = comparison
         best = c.high if c.better == "higher" else -c.low
         numbers = (
             f"candidate {c.candidate:.4g}, champion {c.champion:.4g}, difference {c.difference:+.2g} "
@@ -194,12 +197,14 @@ class Gate:
         return Promote(reason=f"{metric} is {better} the champion's{allowed if worst <= 0 else ''}: {numbers}")
 
 
-def compare(*, candidate: ScoredRows, champion: ScoredRows, metric: str, resampling: Resampling) -> Comparison:
+def compare(*, candidate: ScoredRows, champion: ScoredRows, metric: str, resampling: Resampling) -> Comparison | None:
     """Candidate minus champion by `metric`, with the interval of a paired bootstrap: each resample draws rows for both.
+
+    It is None where the metric is undefined for one of them, as precision is of a model that never says yes.
 
     Raises:
         ConfigError: when the target has no such metric.
-        ValueError: when the two are not the same rows, or the metric is undefined on them.
+        ValueError: when the two are not the same rows.
     """
     same = candidate.target.kind == champion.target.kind and np.array_equal(candidate.y_N, champion.y_N)
     if not same or candidate.split != champion.split:
@@ -210,7 +215,7 @@ def compare(*, candidate: ScoredRows, champion: ScoredRows, metric: str, resampl
     low, high = resampling.interval(difference_B)
     values = [point(sample, (metric,))[metric] for sample in (ours, theirs)]
     if low is None or high is None or values[0] is None or values[1] is None:
-        raise ValueError(f"{metric} is undefined on these rows")
+        return None
     return Comparison(
         metric=metric,
         better=better,

@@ -26,7 +26,7 @@ from raypipe.models._protocols import (
     ReadsFiles,
     Stepped,
 )
-from raypipe.models._recipe import DESCENT, STOPPING, Precision, Recipe, Schedule
+from raypipe.models._recipe import DESCENT, STOPPING, Ignores, Precision, Recipe, Schedule
 from raypipe.models._torch_module import TorchModule
 from raypipe.models._torch_module_fitted import FittedTorchModule
 from raypipe.models._train_loop import TrainContext, TrainLoop
@@ -52,6 +52,7 @@ __all__ = [
     "FittedTorchModule",
     "FittedXgboost",
     "Framework",
+    "Ignores",
     "Lightgbm",
     "Limited",
     "Linear",

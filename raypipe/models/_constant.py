@@ -36,11 +36,11 @@ def _regression_loss(objective: Objective, y_N: NDArray[np.float64], validation_
     return float(np.mean(np.maximum(quantile * below_N, (quantile - 1) * below_N)))
 
 
-def note_without_improvement(objective: Objective, data: TrainingData, course: Course, loop: Loop) -> None:
-    """Tell people when no step was better than a constant answer."""
+def note_without_improvement(objective: Objective, data: TrainingData, course: Course, loop: Loop, *, way_out: str) -> None:
+    """Tell people when no step was better than a constant answer; `way_out` is a setting of the model that may help."""
     constant = constant_loss(objective, data)
     if course.best_loss >= constant:
         loop.note(
             f"no improvement: the lowest validation loss is {course.best_loss:.4g} (step {course.best_step}), "
-            f"and one answer for all rows has {constant:.4g}; look at the features, or lower model.learning_rate"
+            f"and one answer for all rows has {constant:.4g}; look at the features, or {way_out}"
         )

@@ -80,7 +80,7 @@ class Course:
 
         Args:
             metrics: What `Loop.report` takes. A step without ``validation_loss`` is on the way to one with it, never the best.
-            updates: Changes of the weights in this step.
+            updates: Changes of the weights in this step; one with none is the last, which only validates: no budget ends it.
 
         Raises:
             TrainingError: when a loss is no longer a number, or has exploded.
@@ -99,7 +99,8 @@ class Course:
         if abs(loss) > _EXPLODED * max(self._first_loss, 1e-6):
             problem = f"the validation loss exploded: {loss:.3g} after step {self.step}, {self._first_loss:.3g} after the first"
             raise TrainingError(self._kind, problem, self._way_out)
-        self._check_budget()
+        if updates:
+            self._check_budget()
         if loss < self._fall_loss - (self._loop.recipe.min_improvement if self._fall_step else 0.0):
             self._fall_step, self._fall_loss = self.step, loss
         if loss < self.best_loss:
@@ -144,8 +145,9 @@ class Course:
         """Go on from the last checkpoint; returns the state that was saved with it, None at a fresh start."""
         saved = self._loop.restore()
         state = dict(saved.state) if saved is not None else {}
-        progress = json.loads(state.pop(_PROGRESS)) if saved is not None else {"step": -1, "updates": -1}
-        self._agree(np.array([progress["step"], progress["updates"]], dtype=np.float64))
+        progress = json.loads(state.pop(_PROGRESS)) if saved is not None else {"step": -1, "updates": -1, "seconds": -1}
+        # two checkpoints within one epoch differ in their seconds only
+        self._agree(np.array([progress[name] for name in ("step", "updates", "seconds")], dtype=np.float64))
         if saved is None:
             return None
         self.step, self.best_step, self.updates = progress["step"], progress["best_step"], progress["updates"]

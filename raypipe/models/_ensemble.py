@@ -8,6 +8,7 @@ from raypipe.core.config import Name, config
 from raypipe.core.digest import digest_json
 from raypipe.core.tensors import TrainingData
 from raypipe.models._protocols import FittedModel, Framework, Loop, Model, NeedsModules, ReadsFiles, Stepped
+from raypipe.models._recipe import Ignores
 
 
 @config
@@ -79,6 +80,12 @@ class Ensemble:
     def follows(self) -> frozenset[str]:
         """Settings of a recipe that at least one member follows."""
         return frozenset[str]().union(*(m.follows for m in self.members.values() if isinstance(m, Stepped)))
+
+    @property
+    def ignores(self) -> frozenset[str]:
+        """`keep_best`, as only the whole is the best of anything, and what has no effect on any member."""
+        found = (m.ignores if isinstance(m, Ignores) else frozenset[str]() for m in self.members.values())
+        return frozenset({"keep_best"}).union(frozenset.intersection(*found))
 
     @property
     def max_steps(self) -> int:

@@ -20,7 +20,8 @@ from raypipe.models._ensemble import Average, Ensemble, Stack
 from raypipe.models._ensemble_fitted import FittedEnsemble, Mixture, Weighted
 from raypipe.models._ensemble_mixture import fit_stack, fit_weights
 from raypipe.models._losses import metrics_of
-from raypipe.models._protocols import Checkpoint, FittedModel, Loop, Model
+from raypipe.models._protocols import Checkpoint, FittedModel, Loop, Model, Stepped
+from raypipe.models._recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -165,7 +166,7 @@ class _MemberLoop:
         self._loop, self._unit, self._first_step, self._saved, self._keep = loop, unit, first_step, saved, keep
         self.rank, self.world_size, self.seed = loop.rank, loop.world_size, unit.seed
         self.num_threads, self.device = loop.num_threads, loop.device
-        self.recipe, self.memory_bytes = loop.recipe, loop.memory_bytes
+        self.recipe, self.memory_bytes = _followed(loop.recipe, unit.model), loop.memory_bytes
         self.last_step = first_step + (saved.step if saved else 0)
 
     @property
@@ -213,6 +214,12 @@ class _MemberLoop:
     def network_params(self) -> Mapping[str, Any]:
         """As the loop does."""
         return self._loop.network_params()
+
+
+def _followed(recipe: Recipe, model: Model) -> Recipe:
+    """What a member follows of the recipe of the whole; the rest is as if nobody had set it."""
+    follows = model.follows if isinstance(model, Stepped) else frozenset()
+    return Recipe(**{name: value for name, value in vars(recipe).items() if name in follows})
 
 
 def _files(fitted: FittedModel) -> dict[str, bytes]:

@@ -47,6 +47,7 @@ class External:
     framework: ClassVar[Framework] = "none"
     step_name: ClassVar[str] = "step"
     follows: ClassVar[frozenset[str]] = frozenset()
+    ignores: ClassVar[frozenset[str]] = frozenset({"keep_best", "use_gpu"})
     max_steps: ClassVar[int] = 1
 
     path: Annotated[str, Field(min_length=1)]
@@ -139,7 +140,8 @@ def check_answers(fitted: FittedModel, target: Target, rows: LabelledTensors) ->
         answers = fitted.predict(rows.inputs)
         alone = np.concatenate([fitted.predict(rows.take(slice(i, i + 1)).inputs) for i in range(min(_ALONE_ROWS, len(rows)))])
     except Exception as error:  # of the model's own code
-        problem = f"the model fails on training rows ({type(error).__name__}: {str(error).splitlines()[0]})"
+        said = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        problem = f"the model fails on training rows ({said})"
         raise TrainingError(fitted.kind, problem, "give it the features that it was fitted with") from error
     problem = _problem(target, answers, len(rows)) or _differs(answers, alone)
     if problem:

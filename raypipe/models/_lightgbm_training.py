@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _CLASSES = {"binary": ("binary", "binary_logloss"), "multiclass": ("multiclass", "multi_logloss")}
 _VALUES = {"squared": ("regression", "rmse"), "absolute": ("regression_l1", "l1"), "quantile": ("quantile", "quantile")}
-_TREES = "model.txt"
+_TREES, _BEST_TREES = "model.txt", "best_trees"
 _NO_SPLIT = 1_000_000_000
 
 
@@ -32,12 +32,16 @@ class Boosting:
     def __init__(self, model: "Lightgbm", data: TrainingData, loop: Loop) -> None:
         self._model, self._loop, self._data = model, loop, data
         self._has_auc = data.target.kind == "binary" and has_both_classes(data.validation.y_N)
+        # where nothing is drawn, a round without a split is the last; else the next may split, so trees are fewer than rounds
+        self._samples = model.subsample < 1 or model.colsample < 1
         self._mine = share(data.train, loop)
         self._params = _params(model, data, loop)
         peak_bytes = model.peak_bytes(len(self._mine), len(data.validation), data.specs)
         if peak_bytes > loop.memory_bytes:
             loop.note(f"LightGBM keeps its bins in memory, about {size_text(peak_bytes)}; model=xgboost can learn from disk")
         self._train = self._dataset(self._mine)
+        weight_N = self._train.weight
+        self._weight = len(self._mine) if weight_N is None else float(weight_N.sum(dtype=np.float64))
         # every process holds all validation rows: LightGBM's metrics are those of one process
         self._validation = self._dataset(data.validation, reference=self._train)
 
@@ -60,6 +64,7 @@ class Boosting:
         defaults: dict[str, Any] = {"patience": PATIENCE, "checkpoint_every": CHECKPOINT_EVERY, "way_out": WAY_OUT}
         course = Course(model.kind, loop, max_steps=model.num_rounds, **defaults)
         saved = course.restore()
+        best_trees = int(saved[_BEST_TREES]) if saved else 0
         try:
             booster = self._booster(saved[_TREES].decode() if saved else None, course.step)
         except LightGBMError as error:
@@ -68,16 +73,20 @@ class Boosting:
         while course.goes_on:
             started_s = time.perf_counter()
             booster.reset_parameter({"feature_fraction_seed": _seed(loop.seed, course.step)})
-            if booster.update() and course.step:
+            if booster.update() and course.step and not self._samples:
                 loop.note(f"stopped after round {course.step}: no leaf can be split any further")
                 break
             metrics = self._evaluate(booster)
             loop.measure(rows=len(self._mine), seconds=time.perf_counter() - started_s)
-            course.advance(metrics)
+            if course.advance(metrics):
+                best_trees = booster.current_iteration()
             if course.saves:
-                course.save({_TREES: _text(booster, course.step).encode()})
+                trees = _text(booster, booster.current_iteration()).encode()
+                course.save({_TREES: trees, _BEST_TREES: str(best_trees).encode()})
+        # of a tree without a split LightGBM writes a weight that it does not read back: a resumed training no longer has it
+        kept = lgb.Booster(model_str=_text(booster, best_trees))
         return FittedLightgbm(
-            text=_text(booster, course.best_step),
+            text=_text(kept, best_trees),
             target=self._data.target,
             specs=self._data.specs,
             best_step=course.best_step,
@@ -113,10 +122,14 @@ class Boosting:
         found = {f"validation_{name}": value for _, name, value, _ in booster.eval_valid(own)}
         metrics = {"validation_loss": found.pop(f"validation_{self._params['metric']}"), **found}
         if self._model.evaluate_train:
-            local = np.array([booster.eval_train()[0][2] * len(self._mine), len(self._mine)])
-            loss_sum, num_rows = self._loop.total(local)
-            metrics["train_loss"] = float(loss_sum / num_rows)
+            metrics["train_loss"] = self._over_all(booster.eval_train()[0][2])
         return metrics
+
+    def _over_all(self, loss: float) -> float:
+        """The loss of the training rows of all processes, from that of the rows of each."""
+        power = 2 if self._params["metric"] == "rmse" else 1
+        total, weight = self._loop.total(np.array([loss**power * self._weight, self._weight]))
+        return float((total / weight) ** (1 / power))
 
     def _auc(self, score_N: NDArray[np.float64], _: lgb.Dataset) -> tuple[str, float, bool]:
         return "auc", roc_auc(self._data.validation.y_N, score_N), True
@@ -186,8 +199,8 @@ def _seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence((seed, step)).generate_state(1)[0] >> 1)
 
 
-def _text(booster: lgb.Booster, num_rounds: int) -> str:
-    """The trees without the parameters that LightGBM appends: threads, ports and seeds are no part of a model."""
-    text = str(booster.model_to_string(num_iteration=num_rounds))
+def _text(booster: lgb.Booster, num_trees: int) -> str:
+    """The first trees, without the parameters that LightGBM appends: threads, ports and seeds are no part of a model."""
+    text = str(booster.model_to_string(num_iteration=num_trees))
     before, _, rest = text.partition("\nparameters:\n")
     return before + rest.partition("\nend of parameters\n")[2]

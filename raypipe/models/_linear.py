@@ -34,6 +34,7 @@ class Linear:
     framework: ClassVar[Framework] = "torch"  # connects the workers; the training itself is NumPy
     step_name: ClassVar[str] = "iteration"
     follows: ClassVar[frozenset[str]] = frozenset({"max_updates", "max_seconds", "max_core_hours", "checkpoint_every"})
+    ignores: ClassVar[frozenset[str]] = frozenset({"keep_best", "use_gpu"})  # its one validated step is the last
 
     l1: Annotated[float, Field(ge=0)] = 0.0
     l2: Annotated[float, Field(ge=0)] = 1e-4

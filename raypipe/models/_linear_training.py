@@ -75,7 +75,7 @@ class LinearTraining:
                 course.save({"linear.safetensors": safetensors.save(descent.state())})
         weights_W = descent.point.weights_W
         course.advance({"train_loss": self._in_label_unit(descent.point.train_loss), **self._validate(weights_W)}, updates=0)
-        note_without_improvement(model.objective, self._data, course, loop)
+        note_without_improvement(model.objective, self._data, course, loop, way_out="raise model.l2")
         return self._fitted(weights_W)
 
     def _fitted(self, weights_W: NDArray[np.float64]) -> FittedLinear:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from pydantic import Field, model_validator
 
@@ -51,11 +51,11 @@ class Recipe:
         patience: Steps without a lower validation loss before training stops; None takes the model's own, 0 never stops.
         min_improvement: How much lower counts as lower for `patience`; the lowest is kept however little lower it is.
         max_updates: Most changes of the weights: batches of gradient descent, boosting rounds.
-        max_seconds: Wall-clock bound over all runs of this training; it stops after the step that passes it, a network after
-            the batch.
+        max_seconds: Wall-clock bound over all runs of this training, of which one that was killed counts up to its last
+            checkpoint; it stops after the step that passes it, a network after the batch.
         max_core_hours: The same for the core-hours of all its processes together.
         checkpoint_every: Steps between checkpoints; None takes the model's own.
-        checkpoint_seconds: Also a checkpoint within an epoch when the last one is so old.
+        checkpoint_seconds: Also a checkpoint within an epoch, or at its end, when the last one is so old.
         precision: Of the forward and backward pass of networks; weights and sums stay float32.
         clip_norm: Largest norm of the gradient of all weights together.
         accumulate: Pieces in which each batch is computed, to fit into memory; the sum is that of the whole batch.
@@ -77,6 +77,19 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     compile: bool = False
     deterministic: bool = False
+
+
+@runtime_checkable
+class Ignores(Protocol):
+    """A model on which settings of a trainer have no effect that are no part of its recipe.
+
+    Attributes:
+        ignores: Those of "keep_best" and "use_gpu"; a trainer refuses them.
+    """
+
+    @property
+    def ignores(self) -> frozenset[str]:
+        """See above."""
 
 
 STOPPING = frozenset({"patience", "min_improvement", "max_updates", "max_seconds", "max_core_hours", "checkpoint_every"})

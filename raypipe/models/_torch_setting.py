@@ -54,7 +54,7 @@ def compiled(network: nn.Module, kind: str) -> Forward:
 
 
 class BatchClock:
-    """Says after which batches within an epoch a checkpoint is due, or a budget is used up, the same in all processes.
+    """Says after which batches and epochs a checkpoint is due, or a budget is used up, the same in all processes.
 
     Processes agree by a collective. It is not made after each batch: the first process tells with each answer how many
     batches the next question can wait, half of those that it expects until then.
@@ -71,6 +71,13 @@ class BatchClock:
         """A checkpoint is made now."""
         self._started_s, self._num_batches = time.monotonic(), 0
         self._ask_at = 1 if self._loop.world_size == 1 else _FIRST_LOOK
+
+    def is_due(self) -> bool:
+        """Whether a checkpoint is due at the end of an epoch, by the clock of the first process."""
+        if math.isinf(self._every_s):
+            return False
+        is_old = self._loop.rank == 0 and time.monotonic() - self._started_s >= self._every_s
+        return bool(self._loop.total(np.array([float(is_old)]))[0])
 
     def after_batch(self) -> Literal["go on", "save", "stop"]:
         """Another batch is done: what to do now."""

@@ -28,6 +28,7 @@ from raypipe.models._protocols import Loop
 from raypipe.models._torch_answers import as_tensor, outputs_in_chunks
 from raypipe.models._torch_batches import Batch, Batches
 from raypipe.models._torch_loss import Loss
+from raypipe.models._torch_norm import check_batches, share_buffers
 from raypipe.models._torch_setting import BatchClock, compiled, setting
 
 _PATIENCE = 4
@@ -112,6 +113,7 @@ class _Training:
         )
         torch.manual_seed(loop.seed)
         self._network = build().to(loop.device)
+        check_batches(model.kind, self._network, num_rows=len(data.train), batch_size=model.batch_size, loop=loop)
         self._optimizer = torch.optim.AdamW(
             self._network.parameters(), lr=model.learning_rate, weight_decay=model.weight_decay, fused=True
         )
@@ -131,10 +133,10 @@ class _Training:
             num_updates, self._first, self._sums = self._first, 0, _zeros(self._loop.device)
             if course.advance({"train_loss": train_loss, **self._validate()}, updates=num_updates):
                 self._best = _copied(self._network)
-            if course.saves:
+            if course.saves or self._clock.is_due():
                 self._save()
         self._network.load_state_dict(self._best)
-        note_without_improvement(self._model.objective, self._data, course, self._loop)
+        note_without_improvement(self._model.objective, self._data, course, self._loop, way_out="lower model.learning_rate")
         return TrainedNetwork(
             network=self._network.to("cpu").eval(),
             label_mean=self._loss.label_mean,
@@ -200,6 +202,8 @@ class _Training:
     def _validate(self) -> dict[str, float]:
         """Each process evaluates its part of the validation rows; all get the same numbers."""
         loop, rows = self._loop, self._data.validation
+        if isinstance(self._wrapped, DistributedDataParallel):
+            share_buffers(self._network)
         bounds = np.linspace(0, len(rows), loop.world_size + 1).astype(np.int64)
         mine = slice(int(bounds[loop.rank]), int(bounds[loop.rank + 1]))
         part, sums = rows.take(mine), _zeros(loop.device)

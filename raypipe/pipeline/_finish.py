@@ -19,6 +19,7 @@ from raypipe.models import FittedModel
 from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._steps import fingerprint
 from raypipe.prepare import Plan, Prepared
+from raypipe.score import JOINS, joins_of
 from raypipe.split import CALIBRATION
 
 _PACKAGES = ("bundle", "core", "evaluate", "features", "models", "prepare", "profiles", "train")
@@ -80,6 +81,7 @@ def _bundle(run: Experiment, plan: Plan, prepared: Prepared, *, model: FittedMod
     meta = {
         "key": list(plan.key),
         "tables": dict(prepared.tables),
+        JOINS: joins_of(plan.task, prepared.sources),
         "features": prepared.features.digest,
         "split": {"digest": digest_json(to_settings(run.split)), "by_time": run.split.by_time},
         "shaped_until": max(shaping, default=""),

@@ -12,7 +12,7 @@ from raypipe.evaluate import Comparison, Evaluation, GateReport, Hold, Promote, 
 from raypipe.pipeline._experiment import Experiment
 from raypipe.prepare import Prepared
 from raypipe.registry import ModelVersion
-from raypipe.score import loaded, score_split
+from raypipe.score import loaded, other_joins, score_split
 from raypipe.split import CALIBRATION, Split, is_stable
 
 
@@ -104,6 +104,9 @@ def unseen_problem(run: Experiment, prepared: Prepared, model: Bundle) -> str | 
         return f"it needs columns that the events and views of this experiment lack: {', '.join(missing)}"
     if model.target != prepared.target:
         return "it predicts something else"
+    joins = other_joins(model, run.task)
+    if joins is not None:
+        return f"it was {joins}"
     if not run.split.by_time:
         if model.meta["split"]["digest"] not in _digests(run.split):
             return "it was trained under another split, so it may have seen these rows"

@@ -107,16 +107,18 @@ def report(
     chosen = _chosen(outcome, trained)
     decision = outcome.verdict.decision
     uri = session.run.storage.uri("reports", session.run.name, f"version-{outcome.version.version}.html")
-    if outcome.unchanged and exists(uri):
-        session.steps.checked("report", lambda: ({}, "it tells how the champion was promoted", True), engine=DRIVER)
-        return uri
     parts = {
         "digests": [found.digest for found in trained.values()],
         "decision": [decision.verdict, decision.reason],
         "version": outcome.version.version,
         "card": to_settings(session.run.card),
-        "evaluations": digest_json({n: {s: e.to_dict() for s, e in by.items()} for n, by in evaluations.items()}),
+        "chosen": _digest(evaluations[chosen]),
+        "evaluations": digest_json({name: _digest(by_split) for name, by_split in evaluations.items()}),
     }
+    step = f"report-version-{outcome.version.version}"
+    if outcome.unchanged and exists(uri) and tells_promotion(session.steps.parts(step), parts):
+        session.steps.checked(step, lambda: ({}, "it tells how the champion was promoted", True), engine=DRIVER)
+        return uri
 
     def work() -> Mapping[str, Any]:
         facts = _facts(session, outcome, prepared=prepared, tables=tables, trained=trained, found=evaluations)
@@ -127,13 +129,23 @@ def report(
         _track(session, facts, trained[chosen].run_id, list(evaluations[chosen].values()), tags)
         return {"uri": uri}
 
-    session.steps.cached("report", parts, work, engine=DRIVER, outputs=("uri",))
+    session.steps.cached(step, parts, work, engine=DRIVER, outputs=("uri",))
     return uri
+
+
+def tells_promotion(told: Mapping[str, Any], parts: Mapping[str, Any]) -> bool:
+    """Whether a report made of `told` tells the promotion of a champion, with the card and the numbers of `parts`."""
+    same = all(told.get(name) == parts[name] for name in ("card", "chosen"))
+    return same and all(found["decision"][0] == Promote.verdict for found in (told, parts))
+
+
+def _digest(by_split: Mapping[str, Evaluation]) -> str:
+    return digest_json({split: evaluation.to_dict() for split, evaluation in by_split.items()})
 
 
 def _track(session: Session, facts: ReportFacts, run_id: str, evaluations: list[Evaluation], tags: Mapping[str, str]) -> None:
     tracker = reopen_run(session.run.tracking, session.run.storage, run_id=run_id)
-    tracker.log_metrics(tracked_metrics(evaluations))
+    tracker.log_once(tracked_metrics(evaluations))
     tracker.log_tags(tags)
     tracker.log_json("evaluation.json", {e.split: e.to_dict() for e in evaluations})
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:

@@ -181,7 +181,7 @@ def _again(session: Session, recorded: RecordedRun, before: Provenance, tables: 
     trained = _session.train(session, before.candidate, candidate, prepared, tables)
     reopen_run(run.tracking, run.storage, run_id=trained.run_id).log_tags({"reproduction_of": recorded.run_id})
     found = _provenance(read_run(run.tracking, run.storage, run_id=trained.run_id))
-    return _with_numbers(found, _evaluated(session, trained, prepared)) if _is_judged(recorded, before) else found
+    return _with_numbers(found, _evaluated(session, recorded, trained, prepared)) if _is_judged(recorded, before) else found
 
 
 def _candidate(run: Experiment, before: Provenance) -> Candidate:
@@ -200,15 +200,20 @@ def _is_judged(recorded: RecordedRun, before: Provenance) -> bool:
     return bool(recorded.evaluation) and recorded.tags.get("evaluated_on") == before.prepared
 
 
-def _evaluated(session: Session, trained: TrainedBundle, prepared: Prepared) -> Mapping[str, float]:
-    found = _session.evaluate(session, trained.candidate, trained, prepared)
-    return tracked_metrics([*found.values()])
+def _evaluated(session: Session, recorded: RecordedRun, trained: TrainedBundle, prepared: Prepared) -> Mapping[str, float]:
+    """By the costs that the run was judged by last: an evaluate job may have had others than the training."""
+    run = session.run
+    (costs,) = {evaluation.costs for evaluation in _judged(recorded)}
+    judging = replace(session, run=replace(run, evaluator=replace(run.evaluator, costs=costs, metric=None)))
+    return tracked_metrics([*_session.evaluate(judging, trained.candidate, trained, prepared).values()])
+
+
+def _judged(recorded: RecordedRun) -> list[Evaluation]:
+    return [Evaluation.from_dict(found) for found in recorded.evaluation.values()]
 
 
 def _with_metrics(before: Provenance, recorded: RecordedRun) -> Provenance:
-    if not _is_judged(recorded, before):
-        return before
-    return _with_numbers(before, tracked_metrics([Evaluation.from_dict(found) for found in recorded.evaluation.values()]))
+    return _with_numbers(before, tracked_metrics(_judged(recorded))) if _is_judged(recorded, before) else before
 
 
 def _with_numbers(provenance: Provenance, metrics: Mapping[str, float]) -> Provenance:

@@ -232,13 +232,14 @@ def _judged_by(run: Experiment, trained: TrainedBundle, prepared: Prepared) -> d
 
 def show_evaluations(evaluations: Mapping[str, Mapping[str, Evaluation]]) -> None:
     """One line a model and metric, with the interval."""
-    rows = []
+    rows, percent = [], 0.0
     for name, by_split in evaluations.items():
         test, validation = by_split["test"], by_split["validation"]
+        percent = 100 * test.confidence  # one evaluator judges all
         for metric in test.better:
             value, found = validation.metrics[metric].value, test.metrics[metric]
             rows.append([name, metric, _number(value), _number(found.value), f"{_number(found.low)} to {_number(found.high)}"])
-    table("evaluation", ["model", "metric", "validation", "test", "95 % interval of test"], rows)
+    table("evaluation", ["model", "metric", "validation", "test", f"{percent:g} % interval of test"], rows)
 
 
 def _number(value: float | None) -> str:

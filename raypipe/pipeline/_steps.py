@@ -104,6 +104,12 @@ class Steps:
         reason = f"{reason}; {result['did']}" if "did" in result else reason
         return self._add(Step(name=name, engine=engine, reused=False, reason=reason, seconds=seconds, result=result))
 
+    def parts(self, name: str) -> Mapping[str, Any]:
+        """The fingerprint of the last time that step `name` ran; empty before the first."""
+        uri = self._storage.uri("steps", self._experiment, f"{name}.json")
+        found: Mapping[str, Any] = read_json(uri)["parts"] if exists(uri) else {}
+        return found
+
     def checked(self, name: str, work: Callable[[], tuple[Mapping[str, Any], str, bool]], *, engine: str) -> Step:
         """A step that is compared with the world instead of a memory; `work` says what it found: (result, reason, reused)."""
         started = time.monotonic()

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raypipe.core.cluster import Cluster
 from raypipe.core.config import Name, VersionName, config
@@ -16,6 +16,7 @@ from raypipe.core.storage import Storage
 from raypipe.overview import masked_columns
 from raypipe.registry import Tracking
 from raypipe.registry._used import tables_of_models
+from raypipe.score import PREDICTIONS
 from raypipe.tables import ColumnFacts, Commit, TableDiff, Tables, diff
 
 _SHORT, _WIDE = 12, 60
@@ -23,18 +24,52 @@ _HIDDEN = "***"
 
 
 @config
-class TablesHistory:
-    """Which table's versions are shown.
+class _OneTable:
+    """Exactly one of `table` and `predictions`.
 
     Attributes:
-        table: Its name.
-        limit: How many versions at most, the latest first.
+        table: The table's name.
+        predictions: In its place, name of a model: the table of its predictions.
         storage: Where it is.
     """
 
-    table: Name
-    limit: Annotated[int, Field(ge=1)] = 20
+    table: Name | None = None
+    predictions: Name | None = None
     storage: Storage = Storage()
+
+    @model_validator(mode="after")
+    def _one_is_named(self) -> "_OneTable":
+        if self.table is None and self.predictions is None:
+            raise ValueError("no value for table: give table=NAME or predictions=NAME")
+        if self.table is not None and self.predictions is not None:
+            raise ValueError("give either table=NAME or predictions=NAME")
+        return self
+
+    @property
+    def tables(self) -> Tables:
+        """The tables of which it is one."""
+        return Tables(self.storage) if self.table is not None else Tables(self.storage, PREDICTIONS)
+
+    @property
+    def name(self) -> str:
+        """Its name among `tables`."""
+        return self.table or self.predictions or ""
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """How it was named, for the job's line."""
+        return {"table" if self.table is not None else "predictions": self.name}
+
+
+@config
+class TablesHistory(_OneTable):
+    """Which table's versions are shown.
+
+    Attributes:
+        limit: How many versions at most, the latest first.
+    """
+
+    limit: Annotated[int, Field(ge=1)] = 20
 
 
 @config
@@ -60,52 +95,40 @@ class TablesDiff:
 
 
 @config
-class TablesTag:
+class TablesTag(_OneTable):
     """Which version of a table gets a name.
 
     Attributes:
-        table: Its name.
         tag: The name: a letter, then letters, digits, "_", "-" and ".".
         version: A number, another tag, a day or an instant.
         note: Why, for people.
-        storage: Where it is.
     """
 
-    table: Name
     tag: str
     version: VersionName = "latest"
     note: str = ""
-    storage: Storage = Storage()
 
 
 @config
-class TablesUntag:
+class TablesUntag(_OneTable):
     """Which tag of a table goes.
 
     Attributes:
-        table: Its name.
         tag: The tag.
-        storage: Where it is.
     """
 
-    table: Name
     tag: str
-    storage: Storage = Storage()
 
 
 @config
-class TablesRestore:
+class TablesRestore(_OneTable):
     """Which version of a table becomes the latest again.
 
     Attributes:
-        table: Its name.
         version: A number, a tag, a day or an instant.
-        storage: Where it is.
     """
 
-    table: Name
     version: VersionName
-    storage: Storage = Storage()
 
 
 @config
@@ -132,11 +155,11 @@ class TablesVacuum:
 
 def run_tables_history(run: TablesHistory, record: JobRecord) -> None:
     """Show the versions of a table: when, by whom, what was done, rows, and facts in short."""
-    commits = Tables(run.storage).history(run.table)
+    commits = run.tables.history(run.name)
     shown = commits[: run.limit]
     columns = ["version", "when (UTC)", "by", "operation", "rows", "files", "tags", "facts"]
-    table(f"history of {run.table}", columns, [_commit_row(commit) for commit in shown], text=columns[1:4] + columns[6:])
-    record.finish(table=run.table, num_versions=len(commits), versions=[commit.to_dict() for commit in shown])
+    table(f"history of {run.name}", columns, [_commit_row(commit) for commit in shown], text=columns[1:4] + columns[6:])
+    record.finish(**run.named, num_versions=len(commits), versions=[commit.to_dict() for commit in shown])
 
 
 def run_tables_diff(run: TablesDiff, record: JobRecord) -> None:
@@ -153,26 +176,26 @@ def run_tables_diff(run: TablesDiff, record: JobRecord) -> None:
 
 def run_tables_tag(run: TablesTag, record: JobRecord) -> None:
     """Give a version of a table a name."""
-    ref = Tables(run.storage).tag(run.table, run.tag, run.version, note=run.note)
-    say(f"{ref.label} is {run.table}@{run.tag}")
-    record.finish(table=run.table, tag=run.tag, version=ref.version)
+    ref = run.tables.tag(run.name, run.tag, run.version, note=run.note)
+    say(f"{ref.label} is {run.name}@{run.tag}")
+    record.finish(**run.named, tag=run.tag, version=ref.version)
 
 
 def run_tables_untag(run: TablesUntag, record: JobRecord) -> None:
     """Remove a tag of a table; its version stays."""
-    version = Tables(run.storage).untag(run.table, run.tag)
-    say(f"{run.table}@{version} is no longer {run.table}@{run.tag}")
-    record.finish(table=run.table, tag=run.tag, version=version)
+    version = run.tables.untag(run.name, run.tag)
+    say(f"{run.name}@{version} is no longer {run.name}@{run.tag}")
+    record.finish(**run.named, tag=run.tag, version=version)
 
 
 def run_tables_restore(run: TablesRestore, record: JobRecord) -> None:
     """Make the rows of an earlier version the latest ones."""
-    tables = Tables(run.storage)
-    before, wanted = tables.open(run.table), tables.select(run.table, run.version)
-    ref = tables.restore(run.table, wanted.version)
+    tables = run.tables
+    before, wanted = tables.open(run.name), tables.select(run.name, run.version)
+    ref = tables.restore(run.name, wanted.version)
     did = "are the latest already" if ref == before else f"are {ref.label} now; {before.label} stays in the history"
     say(f"the {ref.num_rows:,} rows of {wanted.label} {did}")
-    record.finish(table=run.table, restored=wanted.version, version=ref.version, rows=ref.num_rows)
+    record.finish(**run.named, restored=wanted.version, version=ref.version, rows=ref.num_rows)
 
 
 def run_tables_vacuum(run: TablesVacuum, record: JobRecord) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raypipe.core.console import Live, live, say, table
@@ -13,8 +13,8 @@ from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._finish import check_labels, finish
 from raypipe.pipeline._steps import fingerprint
 from raypipe.prepare import LoadPrepared, Plan, Prepared, find_audit
-from raypipe.registry import MlflowTracker, start_run
-from raypipe.train import Speed, Trained, memory_line, result_line, speed_words, train_model
+from raypipe.registry import MlflowTracker, paid_by, start_run
+from raypipe.train import Cost, Speed, Trained, memory_line, result_line, speed_words, train_model
 
 _SHOWN_STEPS = 6
 _PACKAGES = ("core", "features", "models", "prepare", "train")
@@ -92,8 +92,9 @@ def train_candidate(
         folder = join(run.storage.uri("runs"), digest, "bundle")
         finished = finish(run, candidate, plan=plan, prepared=prepared, model=trained.model, folder=folder)
         tracker.log_curve([(int(point["step"]), {k: v for k, v in point.items() if k != "step"}) for point in trained.curve])
-        tracker.log_metrics(trained.to_dict())
-        tracker.log_tags({"bundle": finished.digest, "engine": trained.engine, "origin": trained.origin})
+        told = _told(run, trained, digest)
+        tracker.log_metrics(told.metrics)
+        tracker.log_tags({"bundle": finished.digest, "engine": trained.engine, "origin": trained.origin, **told.tags})
         tracker.log_json("features.json", json.loads(prepared.features.to_files()["features.json"]))
         tracker.log_json("features_table.json", [asdict(row) for row in prepared.features.describe()])
         tracker.log_json("rows.json", prepared.rows.to_dict())
@@ -113,6 +114,18 @@ def train_candidate(
         threshold=finished.threshold,
         step_name=candidate.model.step_name if isinstance(candidate.model, Stepped) else "step",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def _told(run: Experiment, trained: Trained, fingerprint: str) -> _Told:
+    """Speed and cost; of a training that an earlier run has told of, that it cost nothing more, and that run."""
+    payer = paid_by(run.tracking, run.storage, fingerprint=fingerprint) if trained.origin == "finished" else ""
+    return _Told(metrics=Cost().to_dict(), tags={"trained_by": payer}) if payer else _Told(metrics=trained.to_dict())
 
 
 def _steps(model: Model) -> int:

@@ -20,7 +20,7 @@ from raypipe.pipeline._tune_trials import Searched, Sweep, Trials, Variant, prep
 from raypipe.prepare import Prepared
 from raypipe.registry import tracking_uri
 from raypipe.tables import TableRef
-from raypipe.tune import Store, preflight, read_space
+from raypipe.tune import Store, read_space
 
 ENGINE = "Ray Tune"
 TUNED = "tuned"
@@ -35,11 +35,21 @@ def open_sweep(run: Experiment, record: JobRecord) -> Sweep:
     """
     if run.tune.num_trials == 0:
         raise ConfigError(["tune.num_trials=0 searches nothing; the pipeline alone takes it, as no search"])
+    sweep = _sweep(run, record)
+    if not sweep.space.axes:
+        raise ConfigError([f"nothing to search: {_none_applies(sweep)}; add one that does"])
+    sweep.preflight()
+    return sweep
+
+
+def _sweep(run: Experiment, record: JobRecord) -> Sweep:
     composition = record.composition.for_job("train", without="tune")
     space = read_space(run.tune.space, composition)
-    sweep = Sweep(tuning=run.tune, space=space, composition=composition, begun_by=record.composition)
-    preflight(sweep.space, sweep.check)
-    return sweep
+    return Sweep(tuning=run.tune, space=space, composition=composition, begun_by=record.composition)
+
+
+def _none_applies(sweep: Sweep) -> str:
+    return f"no axis of tune.space applies to {sweep.space.words}"
 
 
 def run_tune(run: Experiment, record: JobRecord) -> None:
@@ -101,14 +111,18 @@ def _hand_on(sweep: Sweep, searched: Searched, variant: Variant, record: JobReco
 
 
 def open_pipeline_sweep(run: Experiment, record: JobRecord) -> Sweep | None:
-    """The search of the pipeline, or None when it has none.
+    """The search of the pipeline, or None when it has none; where no axis applies to its model, this is said.
 
     Raises:
         ConfigError: also when an axis decides the data: all candidates of a pipeline learn from the same.
     """
-    if not run.tune.space or run.tune.num_trials == 0:
+    if not any(run.tune.space.values()) or run.tune.num_trials == 0:
         return None
-    sweep = open_sweep(run, record)
+    sweep = _sweep(run, record)
+    if not sweep.space.axes:
+        say(f"no search: {_none_applies(sweep)}")
+        return None
+    sweep.preflight()
     if len(sweep.space.variants()) > 1:
         outside = [axis.name for axis in sweep.space.facts if axis.name.partition(".")[0] not in ("model", "trainer")]
         raise ConfigError(

@@ -84,15 +84,18 @@ class SearchRuns:
             sample = {f"sample.{axis}": value for axis, value in trial.sample.items()}
             tracker.log_params({**sample, "model": to_settings(spec.model), "trainer": to_settings(spec.trainer)})
             tracker.log_curve([(int(point["step"]), {k: v for k, v in point.items() if k != "step"}) for point in trial.curve])
+            tracker.log_metrics(trial.cost)
             tracker.status = "FAILED" if trial.status == "failed" else "FINISHED"
         if trial.value is not None:
-            parent.log_metrics({f"trial_{self._metric}": trial.value}, step=trial.number)
+            parent.log_once({f"trial_{self._metric}": trial.value}, step=trial.number)
         return tracker.run_id
 
     def finish(self, search: Search, *, page: str, command: str) -> None:
         """Add what the whole search found to the parent."""
         if search.best is not None and search.best.value is not None:
-            self.parent.log_metrics({f"best_{self._metric}": search.best.value}, step=search.best.number)
+            self.parent.log_once({f"best_{self._metric}": search.best.value}, step=search.best.number)
+        names = dict.fromkeys(name for trial in search.trials for name in trial.cost)
+        self.parent.log_once({f"trials_{name}": sum(trial.cost.get(name, 0.0) for trial in search.trials) for name in names})
         self.parent.log_tags({"best": command})
         self.parent.log_json("search.json", search.to_dict())
         with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:

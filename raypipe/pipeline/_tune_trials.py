@@ -8,6 +8,7 @@ from raypipe.core.compose import Composition, flat, key_of
 from raypipe.core.config import build
 from raypipe.core.console import live
 from raypipe.core.digest import digest_json
+from raypipe.core.errors import ConfigError
 from raypipe.pipeline import _session
 from raypipe.pipeline._audit import audit
 from raypipe.pipeline._experiment import Candidate, Experiment
@@ -16,7 +17,7 @@ from raypipe.pipeline._train import training_fingerprint
 from raypipe.pipeline._tune_runs import Following, SearchRuns, show_search, write_page
 from raypipe.prepare import LoadPrepared, Prepared
 from raypipe.tables import TableRef
-from raypipe.tune import Origin, Search, Space, Trial, TrialSpec, Tuning, check_comparable, run_search
+from raypipe.tune import Origin, Proposer, Search, Space, Trial, TrialSpec, Tuning, check_comparable, preflight, run_search
 
 _SHORT, _FINGERPRINT = 12, 24
 
@@ -60,16 +61,27 @@ class Sweep:
 
     @property
     def num_trials(self) -> int:
-        """Trials in all; a grid has as many as it has combinations."""
-        is_grid = self.tuning.searcher.kind == "grid"
-        return sum(1 for _ in self.space.combinations(self.space.axes)) if is_grid else self.tuning.num_trials
+        """Trials in all; a space of few combinations has no more than these."""
+        return Proposer(self.space, self.tuning).num_trials
+
+    def preflight(self) -> None:
+        """Refuse what can be refused before a cluster is started.
+
+        Raises:
+            ConfigError: for a space that its searcher cannot search, or that reaches what cannot be trained.
+        """
+        Proposer(self.space, self.tuning)
+        preflight(self.space, self.check)
 
     def check(self, lines: Sequence[str]) -> None:
-        """Refuse what can be refused before a cluster is started."""
+        """Refuse what cannot be trained, or compared, with these overrides."""
         run = self.experiment(lines)
         run.plan()
         run.trainer.check(run.model)
         check_comparable(run.model, self.tuning)
+        if self.tuning.metric == "validation_auc" and run.task.kind != "binary":
+            problem = f"tune.metric=validation_auc is of binary tasks, and this one has task.kind={run.task.kind}"
+            raise ConfigError([f"{problem}; set tune.metric=validation_loss"])
 
 
 @dataclass(frozen=True, kw_only=True)

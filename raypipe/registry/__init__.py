@@ -19,7 +19,7 @@ from raypipe.registry._provenance import (
 )
 from raypipe.registry._records import REPRODUCTIONS
 from raypipe.registry._registry import ModelVersion, Registry
-from raypipe.registry._run_life import drop_parts, reopen_run, resume_run, start_run
+from raypipe.registry._run_life import drop_parts, paid_by, reopen_run, resume_run, start_run
 from raypipe.registry._runs import RecordedRun, read_run
 from raypipe.registry._tracker import MlflowTracker
 from raypipe.registry._tracking import Tracking, tracking_uri, ui_command
@@ -50,6 +50,7 @@ __all__ = [
     "compare",
     "drop_parts",
     "first_difference",
+    "paid_by",
     "read_run",
     "reopen_run",
     "resume_run",

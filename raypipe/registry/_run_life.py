@@ -68,6 +68,16 @@ def reopen_run(tracking: Tracking, storage: Storage, *, run_id: str) -> MlflowTr
     return MlflowTracker(client=connect(tracking, storage).client, run_id=run_id)
 
 
+def paid_by(tracking: Tracking, storage: Storage, *, fingerprint: str) -> str:
+    """Id of the first run that says what the training with `fingerprint` cost; "" where none does."""
+    connection = connect(tracking, storage)
+    wanted = f"tags.{FINGERPRINT} = '{fingerprint}' and metrics.num_runs > 0"
+    found = connection.client.search_runs(
+        [connection.experiment_id], wanted, order_by=["attributes.start_time ASC"], max_results=1
+    )
+    return found[0].info.run_id if found else ""
+
+
 def drop_parts(tracking: Tracking, storage: Storage, *, parent: str, tags: Mapping[str, str]) -> None:
     """Delete the runs below `parent` that have `tags`; MLflow can restore them for a while."""
     connection = connect(tracking, storage)

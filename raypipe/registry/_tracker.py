@@ -1,9 +1,12 @@
 """One run in MLflow: core's Tracker over it."""
 
+import posixpath
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-_PARAM_LIMIT, _TAG_LIMIT, _KEY_LIMIT = 6_000, 8_000, 250
+_PARAM_LIMIT, _TAG_LIMIT, _KEY_LIMIT, _DIGITS = 6_000, 8_000, 250, 8
 _BATCH, _METRICS_BATCH = 100, 500
 _CUT = "... [cut by raypipe: {num:,} characters in all]"
 _FOLLOW_S = 5.0
@@ -25,8 +28,8 @@ class MlflowTracker:
     """Writes to one MLflow run. May be called from many threads.
 
     A nested parameter is flattened to dotted names; what is no scalar is written as text. A value longer than MLflow
-    takes is cut and ends with ``... [cut by raypipe: N characters in all]``; characters that MLflow refuses in names
-    become "_".
+    takes is cut and ends with ``... [cut by raypipe: N characters in all]``; what MLflow refuses in names becomes "_", and
+    names that are the same after that end in 8 digits of their sha256.
 
     Attributes:
         status: What the run ends as when its block does, unless that raises.
@@ -49,13 +52,26 @@ class MlflowTracker:
         """Record settings; a parameter cannot be changed later (MLflow raises)."""
         from mlflow.entities import Param
 
-        items = [Param(_key(key), _cut(_text(value), _PARAM_LIMIT)) for key, value in _flat(params).items()]
+        flat = _flat(params)
+        keys = _keys(flat)
+        items = [Param(keys[name], _cut(_text(value), _PARAM_LIMIT)) for name, value in flat.items()]
         for batch in _batches(items, _BATCH):
             self._client.log_batch(self._run_id, params=batch)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Record numbers, at `step` when they form a curve."""
         self._log([(0 if step is None else step, metrics)])
+
+    def log_once(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Record at `step` those numbers that are not what the run says there already: a second judgement doubles none."""
+        there, keys = self._client.get_run(self._run_id).data.metrics, _keys(metrics)
+        self._log(
+            [(step, {name: v for name, v in metrics.items() if keys[name] not in there or self._last(keys[name], step) != v})]
+        )
+
+    def _last(self, key: str, step: int) -> float | None:
+        points = [point for point in self._client.get_metric_history(self._run_id, key) if point.step == step]
+        return max(points, key=lambda point: point.timestamp).value if points else None
 
     def follow(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record a point of a curve that is still growing: each step once, in a request every few seconds.
@@ -95,7 +111,8 @@ class MlflowTracker:
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)
-        items = [Metric(_key(key), float(value), now_ms, step) for step, metrics in points for key, value in metrics.items()]
+        keys = _keys(name for _, metrics in points for name in metrics)
+        items = [Metric(keys[name], float(value), now_ms, step) for step, metrics in points for name, value in metrics.items()]
         for batch in _batches(items, _METRICS_BATCH):
             self._client.log_batch(self._run_id, metrics=batch)
 
@@ -110,7 +127,8 @@ class MlflowTracker:
         """Record facts for lineage; a later value replaces an earlier one."""
         from mlflow.entities import RunTag
 
-        items = [RunTag(_key(key), _cut(str(value), _TAG_LIMIT)) for key, value in tags.items()]
+        keys = _keys(tags)
+        items = [RunTag(keys[name], _cut(str(value), _TAG_LIMIT)) for name, value in tags.items()]
         for batch in _batches(items, _BATCH):
             self._client.log_batch(self._run_id, tags=batch)
 
@@ -134,8 +152,22 @@ def _text(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _key(key: str) -> str:
-    return _BAD_IN_KEY.sub("_", key)[:_KEY_LIMIT]
+def _keys(names: Iterable[str]) -> dict[str, str]:
+    """Each of `names` as MLflow takes it; no two are the same."""
+    keys = {name: _key(name) for name in names}
+    num = Counter(keys.values())
+    return {name: key if key == name or num[key] == 1 else _told_apart(name, key) for name, key in keys.items()}
+
+
+def _key(name: str) -> str:
+    key = _BAD_IN_KEY.sub("_", name)[:_KEY_LIMIT]
+    is_path = posixpath.normpath(key) == key and not key.startswith("/")
+    return key if is_path else key.replace("/", "_")
+
+
+def _told_apart(name: str, key: str) -> str:
+    digest = sha256(name.encode()).hexdigest()[:_DIGITS]
+    return f"{key[: _KEY_LIMIT - _DIGITS - 1]}-{digest}"
 
 
 def _cut(text: str, limit: int) -> str:

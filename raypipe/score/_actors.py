@@ -14,7 +14,8 @@ from ray import cloudpickle
 
 from raypipe.core.console import bar
 from raypipe.core.errors import ConfigError, RaypipeError
-from raypipe.score._scoring import Scoring
+from raypipe.core.fragments import note_log
+from raypipe.score._scoring import NO_POOL, Scoring
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,8 +39,8 @@ class Pool:
         """The pool that `scoring` asks for, on the cluster as it is; None where the cluster's own processes do as well.
 
         Raises:
-            ConfigError: when the cluster has no room for the least number of actors, or no model can use a GPU that is
-                asked for.
+            ConfigError: when the cluster has no room for the least number of actors, no model can use a GPU that is asked
+                for, or there is no pool whose actors could reserve the CPUs that are.
         """
         if scoring.use_gpu is True and not can_use_gpu:
             raise ConfigError(["scoring.use_gpu=true: none of the models can use a GPU; set scoring.use_gpu=auto"])
@@ -49,6 +50,8 @@ class Pool:
             gpus = scoring.gpus_per_actor if scoring.use_gpu is True or room else 0.0
         room, wanted = _room(cpus, gpus), scoring.num_actors
         if wanted is None and not gpus:
+            if cpus != 1:
+                raise ConfigError([NO_POOL])
             return None
         least, most = wanted if isinstance(wanted, tuple) else (wanted or 1, wanted or max(room, 1))
         if room < least:
@@ -133,6 +136,9 @@ class _Actor:
             done = _Done(value=self._work(item))
         except RaypipeError as error:
             done = _Done(error=error)
+        except Exception as error:
+            note_log(error)
+            raise
         return bytes(cloudpickle.dumps(done))
 
 

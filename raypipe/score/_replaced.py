@@ -3,13 +3,31 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from raypipe.core.digest import digest_json
 from raypipe.core.errors import ConfigError
 from raypipe.score._part import parts_of
 from raypipe.score._rows import ModelId
-from raypipe.tables import Commit, Tables
+from raypipe.tables import Commit, Tables, undone_by_restores
 
 Window = tuple[datetime | None, datetime | None]
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+def not_taken_back(out: Tables, model: ModelId, transaction: str) -> str:
+    """The name of a scoring: `transaction`, or one made of it when a restore took that back, for rows scored anew."""
+    while out.committed(model.name, transaction) and transaction in undone_by_restores(out.uri(model.name)):
+        transaction = f"score-{digest_json(transaction)}"
+    return transaction
+
+
+def version_of(out: Tables, model: ModelId, transaction: str) -> int:
+    """The version of the table of predictions that a scoring made; 0 when the log does not reach back to it."""
+    return next((commit.version for commit in out.history(model.name) if commit.transaction == transaction), 0)
+
+
+def restore_command(model: ModelId, version: int) -> str:
+    """What a person types to make a version of the predictions the latest again."""
+    return f"raypipe tables restore predictions={model.name} version={version}"
 
 
 def replaced_parts(out: Tables, model: ModelId, events: str, window: Window) -> tuple[str, ...]:
@@ -30,7 +48,8 @@ def check_alone(out: Tables, model: ModelId, events: str, window: Window, *, tra
     beside = set(replaced_parts(out, model, events, window)) - own
     if beside:
         problem = f"these events were scored with keep before, beside {len(beside)} file(s) of earlier predictions"
-        way_out = f"go back to a version of predictions/{model.name} before that (jobs/tables_restore.py), and score again"
+        command = restore_command(model, max(version_of(out, model, transaction) - 1, 0))
+        way_out = f"go back to a version of predictions/{model.name} before that ({command}), and score again"
         raise ConfigError([f"scoring.earlier=replace: {problem}; {way_out}"])
 
 

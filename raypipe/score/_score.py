@@ -23,9 +23,10 @@ from raypipe.joins import Joins
 from raypipe.prepare import Plan, placed_views
 from raypipe.score._actors import Pool, map_on_actors
 from raypipe.score._folders import check_folders
+from raypipe.score._joins import other_joins
 from raypipe.score._loaded import OnDevice, loaded
 from raypipe.score._part import ModelPass, ScoredPart, ScorePart, parts_of, stored_counts
-from raypipe.score._replaced import check_alone, check_window, replaced_parts
+from raypipe.score._replaced import check_alone, check_window, not_taken_back, replaced_parts, restore_command, version_of
 from raypipe.score._rows import ModelId, predictions_schema
 from raypipe.score._scoring import Scoring
 from raypipe.tables import Quarantine, TableRef, Tables
@@ -57,8 +58,8 @@ def score_tables(
     Each model has a commit of its own; what was scored before is not scored again.
 
     Raises:
-        ConfigError: when a model needs columns that the task does not give, a table lacks what the task reads, or the
-            cluster has no room for the actors.
+        ConfigError: when a model needs columns that the task does not give, or was trained on other joins than the task's, a
+            table lacks what the task reads, or the cluster has no room for the actors.
         TableNotFound: when there is nothing to score.
     """
     events = tables[plan.task.events]
@@ -70,7 +71,7 @@ def score_tables(
     bounds = [str(bound) for bound in window]
     out, passes = Tables(storage, PREDICTIONS), []
     for model in models:
-        transaction = _transaction(plan, inputs, bounds, model)
+        transaction = not_taken_back(out, model, _transaction(plan, inputs, bounds, model))
         quarantine = Quarantine(storage, model.name, PREDICTIONS)
         passes.append(
             ModelPass(model=model, device="cpu", transaction=transaction, uri=out.uri(model.name), quarantine=quarantine)
@@ -110,6 +111,7 @@ class _Work:
         plan, scoring, events = self.plan, self.scoring, self.tables[self.plan.task.events]
         schema = pa.schema([(name, events.schema.field(name).type) for name in plan.scoring_columns])
         bundles = [one.bundle for one in passes]
+        _check_joins(passes, plan)
         for bundle in bundles:
             check_folders(scoring.partition_by, predictions_schema(events.schema, plan.key, bundle))
         for one in passes if scoring.earlier == "replace" else ():
@@ -131,6 +133,16 @@ class _Work:
             if pool is None:
                 return list(map_fragments(work, sources, title="score"))
             return list(map_on_actors(work, sources, pool=pool, title="score"))
+
+
+def _check_joins(passes: Sequence[ModelPass], plan: Plan) -> None:
+    problems = [
+        f"model {one.model.name}@{one.model.version} was {other}; set what it was trained with, or train it again"
+        for one in passes
+        if (other := other_joins(one.bundle, plan.task)) is not None
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _commit(  # noqa: PLR0913  # what a commit is made of
@@ -168,7 +180,8 @@ def _scored_before(out: Tables, one: ModelPass) -> Scored | None:
     counts = None if facts is None else facts["rows"]
     if counts is not None and counts["out"] and not uris:
         problem = f"these rows were scored by {name}@{one.model.version} before, and left the table since"
-        raise StorageError(ref.uri, problem, "restore a version of it that has them (jobs/tables_history.py)")
+        command = restore_command(one.model, version_of(out, one.model, one.transaction))
+        raise StorageError(ref.uri, problem, f"restore a version of it that has them ({command})")
     if counts is not None:
         return Scored(ref=ref, rows=RowCounts(counts["in"], counts["out"], counts["set_aside"]), reused=True)
     return Scored(ref=ref, rows=reduce(add, (stored_counts(uri) for uri in uris), RowCounts(0, 0)), reused=True)

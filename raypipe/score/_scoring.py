@@ -10,6 +10,7 @@ from raypipe.core.instants import Moment, Zone, to_utc
 from raypipe.score._folders import Folder
 
 _MOST_OTHERS = 7  # what a worker keeps loaded, `score._loaded`, less the first
+NO_POOL = "scoring.cpus_per_actor has no effect without a pool; set scoring.num_actors, or leave it out"
 NumActors = Annotated[int, Field(ge=1)]
 
 
@@ -32,7 +33,7 @@ class Scoring:
         num_actors: Processes of a pool of its own, each with the models loaded once; ``[least, most]`` begins when the least
             fit and takes more as the cluster has room. null takes the worker processes that are there, one a CPU, which
             keep the models too and are warm already; with a GPU, a pool of all that the cluster has room for.
-        cpus_per_actor: CPUs that Ray reserves for each process of a pool.
+        cpus_per_actor: CPUs that Ray reserves for each process of a pool; refused where there is none.
         use_gpu: ``auto`` takes GPUs when the cluster has them and a model can use one.
         gpus_per_actor: GPUs that each of them reserves then; shares such as 0.25 are shared by several.
     """
@@ -59,6 +60,14 @@ class Scoring:
             raise ValueError("the window is empty: until must be later than since")
         if isinstance(self.num_actors, tuple) and self.num_actors[0] > self.num_actors[1]:
             raise ValueError(f"num_actors: the least, {self.num_actors[0]}, is more than the most, {self.num_actors[1]}")
+        return self
+
+    @model_validator(mode="after")
+    def _settings_have_effect(self) -> "Scoring":
+        if self.use_gpu is False and self.gpus_per_actor != 1:
+            raise ValueError("scoring.gpus_per_actor has no effect with scoring.use_gpu=false; leave one of them out")
+        if self.use_gpu is False and self.num_actors is None and self.cpus_per_actor != 1:
+            raise ValueError(NO_POOL)
         return self
 
     def window(self) -> tuple[datetime | None, datetime | None]:

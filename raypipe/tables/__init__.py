@@ -4,6 +4,7 @@ from raypipe.tables._commit import NO_VERSION
 from raypipe.tables._compare import Example, RowDiff, compare
 from raypipe.tables._diff import ColumnFacts, SchemaChange, TableDiff, column_facts, diff
 from raypipe.tables._history import Commit
+from raypipe.tables._log import undone_by_restores
 from raypipe.tables._part import Part, part_of, read_part, write_part
 from raypipe.tables._partitions import Scattered, num_partitions, scatter, scratch
 from raypipe.tables._quarantine import Found, Quarantine, Stamp, now, payload_text, rule_text
@@ -39,5 +40,6 @@ __all__ = [
     "rule_text",
     "scatter",
     "scratch",
+    "undone_by_restores",
     "write_part",
 ]

@@ -92,29 +92,33 @@ class DriverLoop:
         self.meter.measure(rows, seconds, waited_s)
 
     def note(self, text: str) -> None:
-        """Kept with the result."""
-        self._notes.append(text)
+        """Kept with the result, once."""
+        if text not in self._notes:
+            self._notes.append(text)
 
     def save(self, step: int, state: Mapping[str, bytes]) -> None:
         """Write a checkpoint; only the first process does. Those within a step are never among the best."""
         if self.rank == 0:
             whole = step % (self.recipe.checkpoint_every or 1) == 0
-            self._state.save(step, state, self.curve, keep_best=self._keep_best if whole else 0)
+            keep_best = self._keep_best if whole else 0
+            self._state.save(step, state, self.curve, notes=self._notes, keep_best=keep_best)
             self._write_progress()  # what it cost so far counts too when it is killed now
 
     def _write_progress(self) -> None:
         """Let followers see how far it is, and end it when one has had enough."""
         self._written_s = time.monotonic()
-        with suppress(OSError):  # followers wait; what must not be lost is a checkpoint, which says when it cannot be written
-            self._state.write_progress(self.progress)
+        progress = self.progress
+        with suppress(Exception):  # followers wait; what must not be lost is a checkpoint, which says when it cannot be written
+            self._state.write_progress(progress)
         self.check()
 
     def restore(self) -> Checkpoint | None:
-        """The last checkpoint, if any; the curve goes on from it."""
+        """The last checkpoint, if any; curve and notes go on from it."""
         saved = self._state.restore()
         if saved is None:
             return None
         self.curve = saved.curve
+        self._notes = list(dict.fromkeys([*saved.notes, *self._notes]))
         return saved.checkpoint
 
     def finish(self, model: FittedModel) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from raypipe.core.config import config
 from raypipe.core.errors import ConfigError
 from raypipe.core.sizes import Size
-from raypipe.models import Model, Precision, Recipe, Schedule, Stepped
+from raypipe.models import Ignores, Model, Precision, Recipe, Schedule, Stepped
 
 _RECIPE = frozenset(one.name for one in fields(Recipe))
 _OF_WORKERS = ("cpus_per_worker", "gpus_per_worker", "memory_per_worker", "label_selector", "max_failures", "can_grow")
@@ -30,7 +30,7 @@ class Trainer:
         gpus_per_worker: GPUs of each worker when it takes any: a share of one, or several.
         memory_per_worker: Memory that Ray reserves for each worker, such as 4 GiB.
         label_selector: Ray labels that the node of a worker must have, such as {market-type: on-demand}.
-        use_gpu: "auto" takes GPUs when every process can have its own.
+        use_gpu: "auto" takes GPUs when the model can use them and every process can have its own.
         num_threads: Threads of the driver or of each worker; null takes all CPUs in the driver, and the reserved
             ones (at least one) in a worker. Part of what decides the last bits of the weights.
         seed: Everything random follows from it.
@@ -41,11 +41,11 @@ class Trainer:
         patience: Steps without a lower validation loss before training stops; null takes the model's own, 0 never stops.
         min_improvement: How much lower counts as lower for `patience`; the lowest is kept however little lower it is.
         max_updates: Most changes of the weights: batches of gradient descent, boosting rounds.
-        max_seconds: Wall-clock bound over all runs of this training; it stops after the step that passes it, a network after
-            the batch.
+        max_seconds: Wall-clock bound over all runs of this training, of which one that was killed counts up to its last
+            checkpoint; it stops after the step that passes it, a network after the batch.
         max_core_hours: The same for CPUs times hours of all its processes.
         checkpoint_every: Steps between checkpoints; null takes the model's own.
-        checkpoint_seconds: Also a checkpoint within an epoch when the last one is so old.
+        checkpoint_seconds: Also a checkpoint within an epoch, or at its end, when the last one is so old.
         keep_best: Checkpoints of the best steps that stay under runs/FINGERPRINT/best, among those that were written.
         precision: Of the forward and backward pass of networks; weights and sums stay float32.
         clip_norm: Largest norm of the gradient of all weights together.
@@ -123,6 +123,12 @@ class Trainer:
         around = {one.name: _default(one) for one in fields(self) if one.name in _AROUND}
         return replace(self, **around | ({"num_workers": 0} if self.debug else {}))
 
+    def suited_to(self, model: Model) -> "Trainer":
+        """The same, where "auto" takes no GPU for a model that uses none."""
+        if self.use_gpu != "auto" or "use_gpu" not in _ignored(model):
+            return self
+        return replace(self, use_gpu=False, gpus_per_worker=1.0)
+
     def check(self, model: Model, *, at: str = "trainer") -> None:
         """Refuse settings that have no effect on how `model` trains.
 
@@ -134,12 +140,13 @@ class Trainer:
             ConfigError: naming each of them.
         """
         followed = model.follows if isinstance(model, Stepped) else frozenset()
+        without_effect = (_RECIPE - followed) | (_ignored(model) - ({"use_gpu"} if self.use_gpu == "auto" else set()))
         changed = [one.name for one in fields(self) if vars(self)[one.name] != _default(one)]
         problems = [
             f"{at}.{name}={vars(self)[one.name]} has no effect on model {model.kind}; take it out, "
             f"or set {at}.{name}={json.dumps(_default(one), default=str)} where an option or an experiment brings it"
             for one in fields(self)
-            if (name := one.name) in changed and name in _RECIPE - followed
+            if (name := one.name) in changed and name in without_effect
         ]
         if self.num_workers == 0:
             problems += [
@@ -151,6 +158,10 @@ class Trainer:
             problems.append(f"model {model.kind} trains in one process only; set {at}.num_workers=1 or 0")
         if problems:
             raise ConfigError(problems)
+
+
+def _ignored(model: Model) -> frozenset[str]:
+    return model.ignores if isinstance(model, Ignores) else frozenset()
 
 
 def _default(one: Any) -> Any:

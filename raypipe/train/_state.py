@@ -1,7 +1,7 @@
 """What a training keeps in storage: its last checkpoint, its progress, and the finished model.
 
 ```text
-URI/checkpoints/00000012.safetensors   state after step 12 and the curve so far; only the newest stays
+URI/checkpoints/00000012.safetensors   state after step 12, the curve and the notes so far; only the newest stays
 URI/best/00000008.safetensors          the same of the best steps, when they are to be kept; best.json lists their losses
 URI/progress.json                      the curve so far, speed and cost, for who follows from another process
 URI/finished/                          the model's files; trained.json last, so finding it means finding all
@@ -14,7 +14,7 @@ import json
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from raypipe.core.errors import BundleError, StorageError, TrainingError
 from raypipe.models import Checkpoint, FittedModel, import_path, load_model
 
 Curve = list[dict[str, float]]
-_CURVE = "curve.json"
+_CURVE, _NOTES = "curve.json", "notes.json"
 _TRAINED, _MEASURED = "trained.json", "measured.json"
 _BEST = "best.json"
 _READS = 3
@@ -37,10 +37,11 @@ _READS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
-    """A checkpoint and the curve up to it."""
+    """A checkpoint, with the curve and the notes up to it."""
 
     checkpoint: Checkpoint
     curve: Curve
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,19 +91,21 @@ class TrainingState:
             problem = f"checkpoints cannot be written here ({_in_words(error)})"
             raise StorageError(self.uri, problem, "make room or give rights, or set storage.root=URI") from error
 
-    def save(self, step: int, state: Mapping[str, bytes], curve: Curve, *, keep_best: int = 0) -> None:
+    def save(
+        self, step: int, state: Mapping[str, bytes], curve: Curve, *, notes: Sequence[str] = (), keep_best: int = 0
+    ) -> None:
         """Keep `state` as the newest checkpoint, and beside it when it is one of the `keep_best` of the lowest loss.
 
         Raises:
             TrainingError: when it cannot be written; the one before is still there.
         """
-        parts = {**state, _CURVE: json.dumps(curve).encode()}
+        parts = {**state, _CURVE: json.dumps(curve).encode(), _NOTES: json.dumps(list(notes)).encode()}
         blob = safetensors.save({name: np.frombuffer(data, dtype=np.uint8) for name, data in parts.items()})
         name = f"{step:08d}.safetensors"
         try:
-            storage.write_bytes(storage.join(self._checkpoints, name), blob)
             if keep_best and curve and curve[-1]["step"] == step and "validation_loss" in curve[-1]:
-                self._keep(name, curve[-1]["validation_loss"], blob, keep_best)
+                self._keep(name, curve[-1]["validation_loss"], blob, keep_best)  # first: whoever goes on does not save it again
+            storage.write_bytes(storage.join(self._checkpoints, name), blob)
         except Exception as error:
             problem = f"the checkpoint of step {step} cannot be written ({_in_words(error)})"
             raise TrainingError(f"at {self.uri}", problem, "make room; the same command goes on from the one before") from error
@@ -140,8 +143,9 @@ class TrainingState:
             except SafetensorError as error:
                 way_out = "remove it, and the same command starts anew"
                 raise StorageError(names[-1], f"the checkpoint is damaged ({error})", way_out) from error
-            curve = json.loads(parts.pop(_CURVE))
-            return Saved(checkpoint=Checkpoint(step=int(Path(names[-1]).stem), state=parts), curve=curve)
+            curve, notes = json.loads(parts.pop(_CURVE)), json.loads(parts.pop(_NOTES, b"[]"))
+            checkpoint = Checkpoint(step=int(Path(names[-1]).stem), state=parts)
+            return Saved(checkpoint=checkpoint, curve=curve, notes=tuple(notes))
         raise StorageError(self._checkpoints, "the newest checkpoint is replaced again and again", "end the other training")
 
     def write_progress(self, progress: Progress) -> None:

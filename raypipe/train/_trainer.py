@@ -54,6 +54,7 @@ def train_model(
     """
     started_s = time.monotonic()
     trainer.check(model)
+    trainer = trainer.suited_to(model)
     state = TrainingState(uri=storage.join(uri, fingerprint))
     finished, origin = state.finished(), "finished"
     if finished is None:

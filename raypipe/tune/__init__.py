@@ -4,6 +4,7 @@ from raypipe.tune._ledger import check_comparable
 from raypipe.tune._page import ranked, render_search, value_of
 from raypipe.tune._records import AxisFacts, Search, Trial
 from raypipe.tune._run import run_search
+from raypipe.tune._searchers import Proposer
 from raypipe.tune._settings import (
     Asha,
     GridSearch,
@@ -25,6 +26,7 @@ __all__ = [
     "NoStopping",
     "OptunaSearch",
     "Origin",
+    "Proposer",
     "RandomSearch",
     "Search",
     "Space",

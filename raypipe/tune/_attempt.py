@@ -98,6 +98,7 @@ class Attempt:
         self._ready: SimpleQueue[Result] = SimpleQueue()
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._points: list[dict[str, float]] = []
+        self._cost: dict[str, float] = {}
         self._started_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -109,7 +110,8 @@ class Attempt:
                 return self._ready.get(timeout=_PULSE_S)
             except Empty:
                 with self._lock:
-                    if self._points and self._marks.value is not None:
+                    # a mark that came meanwhile goes first: its report has the points before
+                    if self._points and self._marks.value is not None and self._ready.empty():
                         # a scheduler stops whoever is at 100, and this one has yet to keep its model
                         return self._report(Report(percent=min(99, self._marks.percent), value=self._marks.value))
 
@@ -135,6 +137,7 @@ class Attempt:
             found = Marks((), metric=self._work.metric, max_steps=self._work.max_steps)
             for point in trained.curve:
                 found.add(point)
+            self._cost = trained.cost.to_dict() if trained.origin != "finished" else {}
             self._end(curve=trained.curve, value=found.value, error=None)
         except _Stopped:
             return
@@ -172,4 +175,5 @@ class Attempt:
         with self._lock:
             self._points = self._points if curve is None else curve
             last = Report(percent=0 if error else 100, value=worst(self._work.mode) if value is None else value)
-            self._ready.put({**self._report(last), "ended": True, "error": error or "", "done": True})
+            facts = {"max_steps": self._work.max_steps, "ended": True, "error": error or "", "done": True}
+            self._ready.put({**self._report(last), **facts, "cost": json.dumps(self._cost)})

@@ -104,7 +104,7 @@ class _Searcher(Searcher):  # type: ignore[misc]  # Ray is untyped
                     metric=self._tuning.metric,
                     mode=self._tuning.mode,
                     marks=marks_of(self._tuning.scheduler),
-                    resources=self._room.resources(found.spec.trainer),
+                    resources=self._room.resources(found.spec.trainer.suited_to(found.spec.model)),
                 )
                 return {"work": work}
         return Searcher.FINISHED if self._ledger.is_done or self._end.problem is not None else None
@@ -158,7 +158,8 @@ class _Deaths(tune.Callback):  # type: ignore[misc]  # Ray is untyped
 
 
 def cause_of_death(said: str) -> str:
-    """One line on why a process died, from what Ray says in many; an exception's own traceback stays whole."""
+    """One line on why a process died the last time, from what Ray says in many; an exception's own traceback stays whole."""
+    said = said[max(said.rfind("Failure # "), 0) :]
     if "Traceback" in said:
         return said[said.index("ray::") :].strip() if "ray::" in said else said.strip()
     if "running low on memory" in said or "(OOM)" in said:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from raypipe.core.errors import ConfigError, RaypipeError
-from raypipe.models import Model, Stepped
+from raypipe.models import Ensemble, Model, Stepped
 from raypipe.tune._marks import Marks
 from raypipe.tune._records import Status, Trial
 from raypipe.tune._searchers import Proposer
@@ -40,14 +40,20 @@ class Next:
 
 
 def check_comparable(model: Model, tuning: Tuning) -> None:
-    """Refuse a scheduler for a model of which it cannot know how far a training is.
+    """Refuse a scheduler for a model of which it cannot know how far a training is, or how good.
 
     Raises:
         ConfigError: then.
     """
-    if not isinstance(tuning.scheduler, NoStopping) and not isinstance(model, Stepped):
-        problem = f"model {model.kind} does not say how many steps it takes (max_steps), so it is never stopped early"
-        raise ConfigError([f"{problem}; set tune.scheduler.kind=none"])
+    if isinstance(tuning.scheduler, NoStopping):
+        return
+    problem = ""
+    if not isinstance(model, Stepped):
+        problem = f"model {model.kind} does not say how many steps it takes (max_steps)"
+    if isinstance(model, Ensemble):
+        problem = "an ensemble does not report while its members learn"
+    if problem:
+        raise ConfigError([f"{problem}, so it is never stopped early; set tune.scheduler.kind=none"])
 
 
 class Ledger:
@@ -101,7 +107,7 @@ class Ledger:
             )
             same = self._same(now)
             if same is not None:
-                self._end(replace(same, number=now.number, sample=now.sample, overrides=lines, seconds=0.0, run_id=""))
+                self._end(replace(same, number=now.number, sample=now.sample, overrides=lines, seconds=0.0, run_id="", cost={}))
                 continue
             self._specs[now.number] = spec
             self._running.add(now.number)
@@ -164,10 +170,13 @@ class Ledger:
         return next((one for one in ended if one.fingerprint == trial.fingerprint), None)
 
     def _add(self, number: int, result: dict[str, Any]) -> None:
-        """Add the points of `result` to the curve."""
+        """Add the points of `result` to the curve; an attempt that began again further back is the curve from there on."""
         trial = self.trials[number]
-        points = {point["step"]: point for point in [*trial.curve, *json.loads(result["points"])]}
-        curve = [points[step] for step in sorted(points)]
+        curve = list(trial.curve)
+        for point in json.loads(result["points"]):
+            while curve and curve[-1]["step"] >= point["step"]:
+                curve.pop()
+            curve.append(point)
         marks = Marks((), metric=self._tuning.metric, max_steps=trial.max_steps)
         for point in curve:
             marks.add(point)
@@ -178,6 +187,7 @@ class Ledger:
             best_step=marks.best_step,
             steps=int(curve[-1]["step"]) if curve else 0,
             seconds=result["seconds"],
+            cost=json.loads(result.get("cost", "{}")),
         )
 
     def _end(self, trial: Trial) -> None:

@@ -54,10 +54,13 @@ def marks_of(scheduler: Scheduler) -> tuple[int, ...]:
     return ()
 
 
-def reports(curve: Sequence[Mapping[str, float]], marks: Sequence[int], *, metric: Metric, max_steps: int) -> list[Report]:
-    """What a trial with this curve reported at its marks."""
+def reports(
+    curve: Sequence[Mapping[str, float]], marks: Sequence[int], *, metric: Metric, max_steps: int, end: float | None = None
+) -> list[Report]:
+    """What a trial with this curve is at its marks; one that is over is at later ones as good as at its `end`."""
     follower = Marks(marks, metric=metric, max_steps=max_steps)
-    return [report for point in curve for report in follower.add(point)]
+    found = [report for point in curve for report in follower.add(point)]
+    return found if end is None else found + [Report(percent=mark, value=end) for mark in marks if mark > follower.percent]
 
 
 def worst(mode: Mode) -> float:

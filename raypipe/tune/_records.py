@@ -53,6 +53,7 @@ class Trial:
         curve: One point a step, as the model reported.
         fingerprint: Of the training, below ``runs`` of the storage root.
         run_id: MLflow run, where there is one.
+        cost: What its training took, as of `raypipe.train.Cost`; empty where it did not end, or was done before.
     """
 
     number: int
@@ -68,6 +69,7 @@ class Trial:
     curve: list[dict[str, float]] = field(default_factory=list)
     fingerprint: str = ""
     run_id: str = ""
+    cost: dict[str, float] = field(default_factory=dict)
 
     @property
     def percent(self) -> int:

@@ -93,7 +93,7 @@ def _room(ledger: Ledger, space: Space, tuning: Tuning) -> Room:
     probes = list(space.probes())
     varied = any(axis.key.split(".")[0] == "trainer" for axis in space.axes)
     specs = [ledger.composed(lines)[1] for lines in (probes if varied else probes[:1])]
-    return find_room([spec.trainer for spec in specs], tuning, ray.nodes())
+    return find_room([spec.trainer.suited_to(spec.model) for spec in specs], tuning, ray.nodes())
 
 
 def _why(trials: tuple[Trial, ...]) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """Ray Tune's schedulers, which compare trials at marks in percent of a model's steps, and what they know of earlier runs."""
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,48 @@ class _Past:
     trial_id: str
 
 
+class _Asha(ASHAScheduler):  # type: ignore[misc]  # Ray is untyped
+    """Ray's, and a trial that ended before its last step is at every later rung as good as at its end.
+
+    Ray's own records it at one of them, so that worse trials pass the others.
+    """
+
+    def __init__(self, tuning: Tuning, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._tuning = tuning
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """A trial ended, or was stopped."""
+        for told in _told_at_end(result, self._tuning):
+            self.on_trial_result(tune_controller, trial, told)  # what is decided comes too late
+        super().on_trial_complete(tune_controller, trial, result)
+
+
+class _Median(MedianStoppingRule):  # type: ignore[misc]  # Ray is untyped
+    """Ray's, and a trial that ended before its last step is at every later mark as good as at its end.
+
+    Ray's own takes the mean of what it was before, so that worse trials are never below it.
+    """
+
+    def __init__(self, tuning: Tuning, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._tuning = tuning
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """A trial ended, or was stopped."""
+        reached = max((told[PROGRESS] for told in self._results[trial]), default=0)
+        for told in _told_at_end(result, self._tuning):
+            if told[PROGRESS] > reached:
+                super().on_trial_complete(tune_controller, trial, told)
+        super().on_trial_complete(tune_controller, trial, result)
+
+
 def make_scheduler(tuning: Tuning, past: Sequence[Trial]) -> TrialScheduler:
     """The scheduler of `tuning`, which remembers how the trials of `past` did at each mark."""
     settings = tuning.scheduler
     if isinstance(settings, Asha):
-        asha = ASHAScheduler(
+        asha = _Asha(
+            tuning,
             time_attr=PROGRESS,
             max_t=100,
             grace_period=settings.grace_percent,
@@ -37,7 +75,8 @@ def make_scheduler(tuning: Tuning, past: Sequence[Trial]) -> TrialScheduler:
             _replay_asha(asha, trial, tuning)
         return asha
     if isinstance(settings, MedianStopping):
-        median = MedianStoppingRule(
+        median = _Median(
+            tuning,
             time_attr=PROGRESS,
             grace_period=settings.grace_percent,
             min_samples_required=settings.min_trials,
@@ -62,10 +101,19 @@ def _replay_asha(asha: ASHAScheduler, trial: Trial, tuning: Tuning) -> None:
 
 
 def _results(trial: Trial, tuning: Tuning) -> list[dict[str, Any]]:
-    """What `trial` told the scheduler while it ran: at each mark that it reached, and at its end."""
-    marks = marks_of(tuning.scheduler)
-    found = reports(trial.curve, marks, metric=tuning.metric, max_steps=trial.max_steps)
-    told: list[dict[str, Any]] = [{PROGRESS: report.percent, VALUE: report.value} for report in found]
-    if trial.status == "finished" and trial.value is not None:
-        told.append({PROGRESS: 100, VALUE: trial.value})
-    return told
+    """What a scheduler knew of `trial` when it was over: how it was at each mark, and at its end."""
+    ended = trial.status == "finished" and trial.value is not None
+    told = _told(trial.curve, tuning, max_steps=trial.max_steps, end=trial.value if ended else None)
+    return [*told, {PROGRESS: 100, VALUE: trial.value}] if ended else told
+
+
+def _told_at_end(result: Mapping[str, Any], tuning: Tuning) -> list[dict[str, Any]]:
+    """What a trial was at each mark, where `result` is the last of one that ended well by itself; else nothing."""
+    if not result.get("ended") or result["error"]:
+        return []
+    return _told(json.loads(result["points"]), tuning, max_steps=result["max_steps"], end=result[VALUE])
+
+
+def _told(curve: Sequence[Mapping[str, float]], tuning: Tuning, *, max_steps: int, end: float | None) -> list[dict[str, Any]]:
+    found = reports(curve, marks_of(tuning.scheduler), metric=tuning.metric, max_steps=max_steps, end=end)
+    return [{PROGRESS: report.percent, VALUE: report.value} for report in found]

@@ -6,7 +6,8 @@ is a list takes each value equally often, whoever proposes: its values are dealt
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +15,16 @@ import numpy as np
 from raypipe.core.axes import Axis
 from raypipe.core.errors import ConfigError
 from raypipe.tune._records import Trial
-from raypipe.tune._settings import GridSearch, OptunaSearch, RandomSearch, Tuning
+from raypipe.tune._settings import GridSearch, OptunaSearch, Tuning
 from raypipe.tune._space import Space
 
 if TYPE_CHECKING:
     import optuna
 
 Proposal = dict[str, Any]
+_Key = tuple[tuple[str, str], ...]
 _MAX_GRID = 10_000
-_ATTEMPTS = 100
+_ATTEMPTS, _ESTIMATES = 100, 10
 
 
 class Proposer:
@@ -44,7 +46,11 @@ class Proposer:
         if len(self._hands) > _MAX_GRID:
             raise ConfigError([f"the grid has more than {_MAX_GRID:,} combinations; draw from it: tune.searcher.kind=random"])
         self._all_dealt = len(dealt) == len(space.axes)
-        self.num_trials = len(self._hands) if self._all_dealt else tuning.num_trials
+        self._is_finite, self.num_trials = not endless, tuning.num_trials
+        if self._all_dealt:
+            self.num_trials = len(self._hands)
+        elif self._is_finite:
+            self.num_trials = sum(1 for _ in itertools.islice(space.combinations(space.axes), tuning.num_trials))
         if not everywhere and len(self._hands) > tuning.num_trials:
             names = ", ".join(axis.key for axis in dealt)
             way_out = f"set tune.num_trials={len(self._hands)} or more, or draw from them: choice(...)"
@@ -60,26 +66,52 @@ class Proposer:
         tried = {_key(trial.sample) for trial in known}
         if self._all_dealt:
             return next((hand for hand in self._hands if _key(hand) not in tried), None)
-        for attempt in range(_ATTEMPTS):
-            sample = self._draw(number, attempt, self._hand(number, attempt), known)
-            if _key(sample) not in tried:
-                return sample
+        for place in range(len(self._hands)):
+            for sample in self._candidates(number, place, known, tried):
+                if _key(sample) not in tried:
+                    return sample
         return None
 
-    def _hand(self, number: int, attempt: int) -> Proposal:
-        """The values that are dealt to trial `number`; where nothing is left to draw with them, the next ones."""
-        return self._hands[(number + attempt // (_ATTEMPTS // min(len(self._hands), _ATTEMPTS))) % len(self._hands)]
+    def _candidates(self, number: int, place: int, known: Sequence[Trial], tried: Container[_Key]) -> Iterator[Proposal]:
+        """Samples for trial `number` with the hand dealt to it; at the next places, with the hands after that one.
+
+        An estimator may name the same few for ever, and chance misses the last ones: after the searcher's own draws come
+        random ones, and where the space is finite one of those that are left.
+        """
+        hand = self._hands[(number + place) % len(self._hands)]
+        num_draws = _ATTEMPTS // min(len(self._hands), _ATTEMPTS)
+        own = range(place * num_draws, min((place + 1) * num_draws, _ATTEMPTS))
+        for attempt in own[:_ESTIMATES] if isinstance(self._tuning.searcher, OptunaSearch) else own:  # these take 10 ms each
+            yield self._draw(number, attempt, hand, known)
+        rng = np.random.default_rng([self._seed, number, place, _ATTEMPTS])
+        for _ in range(_ATTEMPTS):
+            yield _random(self._space, rng, hand)
+        if self._is_finite:
+            axes = [_only(axis, hand[axis.key]) if axis.key in hand else axis for axis in self._space.axes]
+            untried = (sample for sample in self._space.combinations(axes) if _key(sample) not in tried)
+            left = list(itertools.islice(untried, _MAX_GRID))
+            if left:
+                yield left[int(rng.integers(len(left)))]
+
+    @property
+    def _seed(self) -> int:
+        searcher = self._tuning.searcher
+        return 0 if isinstance(searcher, GridSearch) else searcher.seed
 
     def _draw(self, number: int, attempt: int, hand: Proposal, known: Sequence[Trial]) -> Proposal:
         searcher = self._tuning.searcher
         if isinstance(searcher, OptunaSearch):
             return _suggest(self._space, searcher, hand, self._tuning, [number, attempt], known)
-        seed = searcher.seed if isinstance(searcher, RandomSearch) else 0
-        return _random(self._space, np.random.default_rng([seed, number, attempt]), hand)
+        return _random(self._space, np.random.default_rng([self._seed, number, attempt]), hand)
 
 
-def _key(sample: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def _key(sample: Mapping[str, Any]) -> _Key:
     return tuple(sorted((name, repr(value)) for name, value in sample.items()))
+
+
+def _only(axis: Axis, value: Any) -> Axis:
+    """`axis` with this value alone."""
+    return replace(axis, labels=(value,)) if axis.kind == "choice" else replace(axis, low=value, high=value)
 
 
 def _random(space: Space, rng: np.random.Generator, hand: Proposal) -> Proposal:

@@ -37,6 +37,11 @@ class Space:
         """The axes as shown and stored."""
         return tuple(_facts(axis) for axis in self.axes)
 
+    @property
+    def words(self) -> str:
+        """The options that no sample changes, of the groups of which something can be varied."""
+        return ", ".join(f"{group}={self.chosen[group]}" for group in (*_TRAINED, *_PREPARED) if group in self.chosen)
+
     def to_dict(self) -> dict[str, Any]:
         """What two equal spaces have in common, by axis."""
         return {axis.key: asdict(axis) | {"when": [str(condition) for condition in axis.when]} for axis in self.axes}
@@ -100,7 +105,7 @@ class Space:
 
 
 def read_space(settings: Mapping[str, str | None], composition: Composition) -> Space:
-    """The space that `settings` describes: ``tune.space``, sweeps of the command line included.
+    """The space that `settings` describes: ``tune.space``, sweeps of the command line included; no axes where none applies.
 
     Args:
         settings: Setting or group -> sweep; None takes an axis out.
@@ -121,8 +126,6 @@ def read_space(settings: Mapping[str, str | None], composition: Composition) -> 
         raise ConfigError([*problems, *error.problems]) from error
     if problems:
         raise ConfigError(problems)
-    if not axes:
-        raise ConfigError([f"nothing to search: no axis of tune.space applies to {_chosen(groups.chosen)}"])
     return Space(axes=axes, chosen=groups.chosen)
 
 
@@ -167,10 +170,6 @@ def _not_varied(key: str) -> str:
     if key == _INCOMPARABLE or key.startswith(f"{_INCOMPARABLE}."):
         return f"{key} cannot be varied in a search: it changes what the validation loss measures"
     return ""
-
-
-def _chosen(chosen: Mapping[str, str]) -> str:
-    return ", ".join(f"{group}={option}" for group, option in chosen.items() if group in (*_TRAINED, *_PREPARED))
 
 
 def _facts(axis: Axis) -> AxisFacts:
