@@ -141,6 +141,7 @@ def test_a_required_behaviour_that_fails_holds_the_model_and_the_card_says_so(bi
     assert "How it behaves" in report.read_text()
 
 
+@pytest.mark.long
 def test_judged_again_a_champion_has_a_new_card_a_new_decision_and_no_number_twice(
     birds: Birds, trained: Mapping[str, Any]
 ) -> None:

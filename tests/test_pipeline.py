@@ -62,6 +62,7 @@ def test_nothing_is_left_running(first: Finished, port: int) -> None:
         httpx.get(f"http://127.0.0.1:{port}/health")
 
 
+@pytest.mark.long
 def test_a_second_run_reuses_every_step_whose_inputs_did_not_change(first: Finished, root: Path, port: int) -> None:
     again = run_job("pipeline", *TWO_MODELS, f"storage.root={root}", f"serving.port={port}")
     assert again.code == 0, again.said
