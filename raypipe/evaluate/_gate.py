@@ -150,7 +150,8 @@ class Gate:
         findings = [self._against_minimum(report, metric)]
         same = report.candidate_digest == report.champion_digest
         if not same and report.champion_overlap is not None:
-            findings.append(Hold(reason=f"no fair comparison with the champion: {report.champion_overlap}"))
+            way_out = "a person decides, by the alias champion in MLflow, or name=NAME begins anew"
+            findings.append(Hold(reason=f"no fair comparison with the champion: {report.champion_overlap}; {way_out}"))
         elif not same and report.champion_digest is not None and report.evaluation.metrics[metric].value is not None:
             findings.append(self._against_champion(report, metric))
         findings += [Hold(reason=f"behaviour {b.name} failed: {b.outcome}") for b in report.failed]

@@ -87,7 +87,8 @@ class SearchRuns:
             tracker.log_metrics(trial.cost)
             tracker.status = "FAILED" if trial.status == "failed" else "FINISHED"
         if trial.value is not None:
-            parent.log_once({f"trial_{self._metric}": trial.value}, step=trial.number)
+            log = parent.log_once if self._goes_on else parent.log_metrics  # the first reads all of them again
+            log({f"trial_{self._metric}": trial.value}, step=trial.number)
         return tracker.run_id
 
     def finish(self, search: Search, *, page: str, command: str) -> None:
