@@ -90,11 +90,12 @@ def search_kills(num_kills: int = NUM_KILLS) -> Sequence[Figure]:
         job = (*job, "model=mlp", "model.max_epochs=200", "trainer.patience=0", f"tune.num_trials={KILLED_TRIALS}")
         job = (*job, "model.learning_rate=tag(log,interval(1e-4,1e-1))", "tune.resume=true")
         run_json("jobs/tune.py", *job)
-        reference, lasts = _trials(root), _trials_last_s(root)
+        reference, one_s = _trials(root), _mean_trial_s(root)
         for _ in range(num_kills):
             for folder in ("runs", "searches"):
                 shutil.rmtree(Path(root) / folder)
-            kills.append(_killed(root, job, rng.uniform(0, lasts), reference))
+            ended, after_s = rng.randrange(KILLED_TRIALS), rng.uniform(0, one_s)
+            kills.append(_killed(root, job, ended, after_s, reference))
             print(f"  {kills[-1]}", file=sys.stderr, flush=True)
     right = sum(kill["right"] for kill in kills)
     return [
@@ -157,7 +158,7 @@ def _ratio(
     )
 
 
-def _killed(root: str, job: Sequence[str], after_s: float, reference: Mapping[str, Any]) -> dict[str, Any]:
+def _killed(root: str, job: Sequence[str], num_ended: int, after_s: float, reference: Mapping[str, Any]) -> dict[str, Any]:
     sys.path.append(str(ROOT / "tests"))  # where the descendants of a process are found
     from processes import descendants
 
@@ -165,7 +166,7 @@ def _killed(root: str, job: Sequence[str], after_s: float, reference: Mapping[st
     env = {**os.environ, "RAY_AUTH_MODE": "disabled"}
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     with subprocess.Popen(command, cwd=ROOT, env=env, **quiet) as process:
-        while process.poll() is None and not _texts(root):
+        while process.poll() is None and (not _texts(root) or len(_ended(root)) < num_ended):
             time.sleep(0.01)
         deadline = time.monotonic() + after_s
         while process.poll() is None and time.monotonic() < deadline:
@@ -176,23 +177,25 @@ def _killed(root: str, job: Sequence[str], after_s: float, reference: Mapping[st
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-    ended = {name: text for name, text in _texts(root).items() if '"interrupted"' not in text}
+    ended = _ended(root)
     done = run_json("jobs/tune.py", *job)
     kept = all(_texts(root)[name] == text for name, text in ended.items())
     same = _trials(root) == reference
     return {
-        "seconds after the first trial began": round(after_s, 1),
         "was running": was_running,
         "trials ended before": len(ended),
         "right": bool(kept and same and done["search"]["finished"] == len(reference)),
     }
 
 
-def _trials_last_s(root: str) -> float:
-    """Seconds from the begin of the first trial to the end of the last one."""
-    paths = list((Path(root) / "searches").glob("*/trials/*.json"))
-    ends = [path.stat().st_mtime for path in paths]
-    return max(ends) - min(end - json.loads(path.read_text())["seconds"] for path, end in zip(paths, ends, strict=True))
+def _mean_trial_s(root: str) -> float:
+    """Seconds that a trial takes."""
+    return statistics.mean(json.loads(text)["seconds"] for text in _texts(root).values())
+
+
+def _ended(root: str) -> dict[str, str]:
+    """The records of trials that have ended."""
+    return {name: text for name, text in _texts(root).items() if '"interrupted"' not in text}
 
 
 def _texts(root: str) -> dict[str, str]:
