@@ -66,7 +66,7 @@ def postgres_server() -> Iterator[Database]:
             process = subprocess.Popen([*as_user, *map(str, serve)], stdout=log, stderr=log)
         try:
             with closing(Database(port)) as database:
-                _wait(database, process)
+                _wait(database, process, folder / "log")
                 yield database
         finally:
             process.send_signal(signal.SIGINT)  # a fast shutdown; setpriv has become the server itself
@@ -88,10 +88,10 @@ def _become(folder: Path) -> list[str]:
     return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
 
 
-def _wait(database: Database, process: "subprocess.Popen[bytes]") -> None:
+def _wait(database: Database, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        assert process.poll() is None, "the PostgreSQL server ended at its start"
+        assert process.poll() is None, f"the PostgreSQL server ended at its start:\n{log.read_text(errors='replace')[-2000:]}"
         try:
             database.run("select 1")
         except Exception:  # noqa: BLE001  # the driver's errors have no common base that says "not up yet"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -91,7 +92,19 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def free_port() -> int:
+def free_port(first: int = 20_000, last: int = 32_000) -> int:
+    """A port that nothing listens on, below those that the system hands out by itself and above those of Ray's workers."""
+    while True:
+        port = random.SystemRandom().randrange(first, last)
+        if is_free(port):
+            return port
+
+
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from bundle_parts import make_bundle
+from processes import free_port
 
 from raypipe.bundle import load_bundle, save_bundle
 from raypipe.core import cluster
@@ -28,12 +29,6 @@ pytestmark = [
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\."),  # Ray 2.60 uses what it and pydantic deprecate
 ]
 GOOD = {"carrier": "UA", "distance": 1400.0, "time_hour": "2013-06-01T10:00:00Z", "minute": 15}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import free_port
 
 from raypipe.serve import Serving, prepare_environment
 from raypipe.serve._deploy import cause
@@ -20,12 +21,6 @@ def test_two_clusters_share_no_port_and_no_file(tmp_path: Path) -> None:
     two = haproxy_variables(tmp_path / "b", Serving(), binary="/bin/true")
     same = {name for name in one if one[name] == two[name]}
     assert not {name for name in same if name.endswith(("_PORT", "_PATH", "_LOC", "_FILE", "_BASE"))}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_cluster_that_exists_keeps_its_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
