@@ -44,18 +44,22 @@ class Bar:
     """Progress of one long step."""
 
     def __init__(self, progress: Progress | None, title: str, total: int) -> None:
-        self._progress, self._title, self._total, self._done = progress, title, total, 0
-        self._said_s, self._has_spoken = time.monotonic(), False
+        self._progress, self._title, self._total, self._done, self._num_rows = progress, title, total, 0, 0
+        self._started_s = self._said_s = time.monotonic()
+        self._has_spoken = False
         self._task = progress.add_task(title, total=total) if progress else None
 
-    def advance(self, num: int = 1, note: str = "") -> None:
-        """`num` more units are done."""
-        self._done += num
+    def advance(self, num_rows: int = 0) -> None:
+        """One unit is done, with so many rows where they are counted."""
+        self._done, self._num_rows, now_s = self._done + 1, self._num_rows + num_rows, time.monotonic()
+        seconds = now_s - self._started_s
+        pace = f"{self._num_rows / seconds:,.0f} rows/s" if self._num_rows and seconds else ""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=num, description=f"{self._title} {note}")
-        elif time.monotonic() - self._said_s >= _PLAIN_SECONDS or (self._has_spoken and self._done == self._total):
-            self._said_s, self._has_spoken = time.monotonic(), True
-            say(f"  {self._title}: {self._done}/{self._total} {note}".rstrip())
+            self._progress.update(self._task, advance=1, description=f"{self._title} {pace}")
+        elif now_s - self._said_s >= _PLAIN_SECONDS or (self._has_spoken and self._done == self._total):
+            self._said_s, self._has_spoken = now_s, True
+            left = _left(seconds, self._done, self._total) if self._done < self._total else ""
+            say(", ".join(filter(None, [f"  {self._title}: {self._done}/{self._total}", pace, left])))
 
 
 @contextmanager
@@ -64,7 +68,13 @@ def bar(title: str, total: int) -> Iterator[Bar]:
     if not console.is_terminal:
         yield Bar(None, title, total)
         return
-    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
         yield Bar(progress, title, total)
 
@@ -85,7 +95,8 @@ class Live:
         now_s = time.monotonic()
         if not self._started_s:
             self._first, self._started_s = done, now_s
-        left = self._left(done, now_s)
+        new, seconds = done - self._first, now_s - self._started_s
+        left = f", at most {_left(seconds, new, self._total - self._first)}" if new else ""
         self._unsaid = f"  {self._title}: {done}/{self._total}{left}, {note}"
         if now_s - self._said_s >= _PLAIN_SECONDS:
             self._said_s = now_s
@@ -96,13 +107,6 @@ class Live:
         if self._unsaid:
             say(self._unsaid)
             self._unsaid = ""
-
-    def _left(self, done: int, now_s: float) -> str:
-        """How long it will take to the last step, from the pace since the first one that was told."""
-        if done == self._first:
-            return ""
-        seconds = (now_s - self._started_s) / (done - self._first) * (self._total - done)
-        return f", at most {int(seconds) // 60}:{int(seconds) % 60:02d} left"
 
 
 @contextmanager
@@ -119,3 +123,9 @@ def live(title: str, total: int, *, plain: bool = False) -> Iterator[Live]:
     columns = (TextColumn("  {task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(), note)
     with Progress(*columns, console=console, transient=True) as progress:
         yield Live(progress, title, total)
+
+
+def _left(seconds: float, done: int, total: int) -> str:
+    """How long it takes to the end at the pace so far."""
+    left_s = int(seconds / done * (total - done))
+    return f"{left_s // 60}:{left_s % 60:02d} left"

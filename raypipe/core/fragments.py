@@ -47,7 +47,9 @@ _unpacked: dict[str, Callable[[Any], Any]] = {}
 """On a worker: the work of the latest call, unpacked once for all its items."""
 
 
-def map_fragments(work: Callable[[Item], Result], items: Sequence[Item], *, title: str) -> Iterator[Result]:
+def map_fragments(
+    work: Callable[[Item], Result], items: Sequence[Item], *, title: str, rows_of: Callable[[Result], int] | None = None
+) -> Iterator[Result]:
     """Run `work` on every item as a Ray task; yields the results in the order of `items`.
 
     Results come to the driver whole, but for the large side of `Apart`. The work goes to the object store once and is
@@ -59,6 +61,7 @@ def map_fragments(work: Callable[[Item], Result], items: Sequence[Item], *, titl
         work: A picklable function that keeps nothing of earlier items; workers run it on one item at a time.
         items: Small picklable descriptions of work, for example one file each.
         title: What the progress bar says.
+        rows_of: Rows that stand for a result in the pace that the bar tells; without it, it tells none.
 
     Raises:
         RaypipeError: what `work` raised, as it was raised, without Ray's wrapping and log lines.
@@ -78,10 +81,11 @@ def map_fragments(work: Callable[[Item], Result], items: Sequence[Item], *, titl
                 ahead.append(task.remote((shipped, waiting.popleft())))
             outcome = cloudpickle.loads(ray.get(ahead[0][0]))
             _, large = ahead.popleft()
-            progress.advance()
             if outcome.error is not None:
                 raise outcome.error
-            yield _with_reference(outcome.value, large)
+            result = _with_reference(outcome.value, large)
+            progress.advance(rows_of(result) if rows_of else 0)
+            yield result
 
 
 def share(works: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:

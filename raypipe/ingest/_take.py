@@ -131,12 +131,17 @@ def take(intakes: Mapping[str, Intake], tables: Tables, storage: Storage, *, at:
             for i, fragment in enumerate(intake.scan.fragments)
         ]
         found: dict[str, list[tuple[Read, Any]]] = {name: [] for name in ready}
-        for result in map_fragments(Reader(recipes, storage), tasks, title="ingest"):
+        for result in map_fragments(Reader(recipes, storage), tasks, title="ingest", rows_of=_num_read):
             found[result.value.task.table].append((result.value, result.large))
         for name, intake in ready.items():
             done[name] = _settled(intake, found[name], recipes[name], storage)
         waiting = {name: intake for name, intake in waiting.items() if name not in ready}
     return done
+
+
+def _num_read(result: Any) -> int:
+    read: Read = result.value
+    return sum(part.num_rows for part in read.parts) + sum(read.aside.values())
 
 
 def _recipe(intake: Intake, done: Mapping[str, Taken], tables: Tables, at: datetime) -> Recipe:

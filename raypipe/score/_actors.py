@@ -61,7 +61,14 @@ class Pool:
         return cls(most=most, cpus=cpus, gpus=gpus)
 
 
-def map_on_actors(work: Callable[[Item], Result], items: Sequence[Item], *, pool: Pool, title: str) -> Iterator[Result]:
+def map_on_actors(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    pool: Pool,
+    title: str,
+    rows_of: Callable[[Result], int] | None = None,
+) -> Iterator[Result]:
     """Run `work` on every item on a pool of actors; yields the results in the order of `items`.
 
     An actor takes the next piece when it has done one. Those that find no room yet join when there is some. An actor whose
@@ -73,6 +80,7 @@ def map_on_actors(work: Callable[[Item], Result], items: Sequence[Item], *, pool
         items: Small picklable descriptions of work.
         pool: How many actors, and what they reserve.
         title: What the progress bar says.
+        rows_of: Rows that stand for a result in the pace that the bar tells.
 
     Raises:
         RaypipeError: what `work` raised, as it was raised.
@@ -88,7 +96,7 @@ def map_on_actors(work: Callable[[Item], Result], items: Sequence[Item], *, pool
             actor, index = running.pop(ref)
             if index is not None:
                 done[index] = _value(ray.get(ref))
-                progress.advance()
+                progress.advance(rows_of(done[index]) if rows_of else 0)
             if waiting:
                 index, item = waiting.popleft()
                 running[actor.do.remote((shipped,), item)] = (actor, index)

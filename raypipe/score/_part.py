@@ -76,7 +76,8 @@ class ModelPass:
         if not all(exists(join(self.uri, other)) for other in paths):
             return None
         aside = part_of(self.quarantine.uri, f"{records}.parquet") if self.quarantine.has(records) else None
-        return ScoredPart(parts=tuple(part_of(self.uri, p) for p in paths), records=aside, rows=_counts(metadata))
+        files = tuple(part_of(self.uri, p) for p in paths)
+        return ScoredPart(parts=files, records=aside, rows=_counts(metadata), is_new=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,7 @@ class ScoredPart:
     parts: tuple[Part, ...]
     records: Part | None
     rows: RowCounts
+    is_new: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,8 +131,13 @@ class _Work:
                 folders=scoring.partition_by,
             )
             if pool is None:
-                return list(map_fragments(work, sources, title="score"))
-            return list(map_on_actors(work, sources, pool=pool, title="score"))
+                return list(map_fragments(work, sources, title="score", rows_of=_num_read))
+            return list(map_on_actors(work, sources, pool=pool, title="score", rows_of=_num_read))
+
+
+def _num_read(made: Sequence[ScoredPart]) -> int:
+    """Rows of a file of events; none when every model had its predictions of it from an earlier run."""
+    return max((part.rows.rows_in for part in made if part.is_new), default=0)
 
 
 def _check_joins(passes: Sequence[ModelPass], plan: Plan) -> None:
