@@ -22,7 +22,7 @@ from raypipe.contract._table_rules import ForeignKey
 from raypipe.contract._values import in_range
 
 BAD_SCHEMA = pa.schema([("row", pa.int64()), ("column", pa.string()), ("rule", pa.string()), ("reason", pa.string())])
-NO_BAD = BAD_SCHEMA.empty_table()
+NO_BAD = pa.Table.from_batches([], schema=BAD_SCHEMA)  # unlike an array without values, this does not import pandas
 BadRow = tuple[int, str, str, str]
 
 

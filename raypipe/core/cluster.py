@@ -16,6 +16,13 @@ from raypipe.core.errors import ClusterError
 
 _SHOWN_LINES = 3
 
+# Ray ends workers that idle for a second as soon as others run actors, and each that follows takes seconds to import again.
+_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_idle_worker_killing_time_threshold_ms": "60000",
+}
+
 
 @config
 class Cluster:
@@ -44,8 +51,8 @@ class Cluster:
 
         if ray.is_initialized():
             return
-        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         quiet: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
         if os.environ.get("RAY_ADDRESS"):
             with _told(f"at {os.environ['RAY_ADDRESS']}", "is the cluster up, and RAY_ADDRESS right?"):

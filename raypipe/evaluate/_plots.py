@@ -2,11 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from raypipe.evaluate._costs import Costs
 from raypipe.evaluate._evaluate import calibration_error
@@ -15,6 +13,9 @@ from raypipe.evaluate._facts import TrainingCurve
 from raypipe.evaluate._inside_plots import inside_plots
 from raypipe.evaluate._theme import GRID, INK, MUTED, PRIMARY, SECONDARY, SERIES, Plot, drawing, new_figure, png
 from raypipe.pages import figures_of
+
+if TYPE_CHECKING:  # as in `_theme`
+    from matplotlib.axes import Axes
 
 _MAX_SERIES = len(SERIES)
 _MAX_CELLS = 12
@@ -72,14 +73,14 @@ def _short(name: str) -> str:
     return (" " if name.startswith("_") else "") + (name if len(name) <= 14 else name[:13] + "\u2026")
 
 
-def _draw_lines(axes: Axes, lines: Mapping[str, Curve], *, place: Literal["lower right", "upper right"]) -> None:
+def _draw_lines(axes: "Axes", lines: Mapping[str, Curve], *, place: Literal["lower right", "upper right"]) -> None:
     for i, (name, line) in enumerate(lines.items()):
         axes.plot(line.x, line.y, color=SERIES[i], label=_short(name), zorder=len(lines) - i + 2)
     if len(lines) > 1:
         axes.legend(loc=place, labelcolor=INK)
 
 
-def _unit_axes(axes: Axes, *, x: str, y: str) -> None:
+def _unit_axes(axes: "Axes", *, x: str, y: str) -> None:
     axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.set_yticks(np.linspace(0, 1, 6))
@@ -130,7 +131,9 @@ def _calibration_plot(evaluation: Evaluation, bins: Sequence[Bin], x: str, y: st
     return Plot(name="calibration", title="Calibration", caption=caption, figure=figure)
 
 
-def _bars(axes: Axes, histogram: Histogram, colours: Sequence[str]) -> None:
+def _bars(axes: "Axes", histogram: Histogram, colours: Sequence[str]) -> None:
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
     edges = np.asarray(histogram.edges)
     for (name, counts), colour in zip(histogram.counts.items(), colours, strict=True):
         share = np.asarray(counts) / max(sum(counts), 1)
@@ -266,6 +269,8 @@ def _by_measure(curve: TrainingCurve) -> dict[str, dict[str, Curve]]:
 
 
 def _training_plot(curve: TrainingCurve, measure: str, lines: Mapping[str, Curve], name: str) -> Plot:
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = new_figure(height=2.9)
     for part, line in sorted(lines.items()):
         marker = "o" if len(line.x) < 3 else ""

@@ -7,12 +7,13 @@ import io
 import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from raypipe.pages import Html
+
+if TYPE_CHECKING:  # matplotlib takes half a second to import, and most jobs draw nothing
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK, MUTED, GRID = "#1d2430", "#677286", "#e4e8ef"
 PRIMARY, SECONDARY = "#2c5cdb", "#d97a1e"
@@ -62,7 +63,7 @@ class Plot:
     name: str
     title: str
     caption: str
-    figure: Figure
+    figure: "Figure"
 
 
 def drawing(*, salt: str = "raypipe") -> AbstractContextManager[None]:
@@ -70,11 +71,15 @@ def drawing(*, salt: str = "raypipe") -> AbstractContextManager[None]:
 
     SVG ids are made from `salt`, so that plots with different salts share a page.
     """
+    import matplotlib as mpl
+
     return mpl.rc_context({**_RULES, "svg.hashsalt": salt})  # type: ignore[misc, dict-item]  # keys typed as literals
 
 
-def new_figure(*, width: float = 4.6, height: float = 3.6) -> tuple[Figure, Axes]:
+def new_figure(*, width: float = 4.6, height: float = 3.6) -> "tuple[Figure, Axes]":
     """An empty figure with one pair of axes, in inches."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.tick_params(length=0, pad=5)

@@ -2,22 +2,17 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import safetensors.numpy
 
 from raypipe.bundle import MANIFEST
 from raypipe.core.config import to_settings
-from raypipe.core.digest import digest_json, digest_sources, environment, row_texts
-from raypipe.core.fragments import map_fragments
+from raypipe.core.digest import digest_json, digest_sources, environment
 from raypipe.core.storage import join, read_bytes, read_json
 from raypipe.pipeline._experiment import Candidate, Experiment
 from raypipe.pipeline._train import TrainedBundle
-from raypipe.prepare import Joined, Plan, Prepared, digest_own_parts
+from raypipe.prepare import Plan, Prepared, digest_own_parts
 from raypipe.registry import PROVENANCE, Entry, Provenance, reopen_run
 from raypipe.tables import TableRef
 
@@ -32,16 +27,17 @@ _FEATURES, _WEIGHTS, _GOLDEN = (
 )
 
 
-def provenance_of(
+def provenance_of(  # noqa: PLR0913  # what a model is made of
     run: Experiment,
     candidate: Candidate,
     trained: TrainedBundle,
     *,
     plan: Plan,
     prepared: Prepared,
+    contents: Mapping[str, Mapping[str, Entry]],
     tables: Mapping[str, TableRef],
 ) -> Provenance:
-    """What `trained` was made of and what it is; reads the prepared data once more, on workers."""
+    """What `trained` was made of and what it is; `contents` is what `prepared` held (`raypipe.prepare.digests_of`)."""
     settings = decisive(run, candidate, plan)
     used = {name: tables[name] for name in plan.tables}
     layers: dict[str, Mapping[str, Entry]] = {
@@ -49,7 +45,7 @@ def provenance_of(
         "code": {**digest_sources(_PACKAGES), **digest_own_parts(settings)},
         "environment": _environment(),
         "tables": {name: f"{ref.label} {ref.facts.get('digest', '')}".rstrip() for name, ref in used.items()},
-        **_contents(prepared, plan.key),
+        **contents,
         **_bundle_layers(trained.bundle_uri),
         "metrics": {"curve": digest_json(trained.curve)},
     }
@@ -89,37 +85,6 @@ def _environment() -> dict[str, Entry]:
     """Libraries, Python, machine and number of CPUs: threads sum in another order where there are more of them."""
     found = environment()
     return {**found["libraries"], **found["platform"], "cpus": os.cpu_count()}
-
-
-@dataclass(frozen=True)
-class _Digests:
-    """Worker: digests of one part of prepared data: the keys of its rows, the joined rows, and their tensors."""
-
-    joined: Joined
-    uri: str
-    key: tuple[str, ...]
-
-    def __call__(self, part: tuple[str, str]) -> tuple[str, dict[str, str]]:
-        split, stem = part
-        rows = read_bytes(self.joined.uri_of(split, stem))
-        tensors = read_bytes(join(self.uri, "tensors", split, f"{stem}.safetensors"))
-        keys = row_texts(pq.read_table(pa.BufferReader(rows), columns=list(self.key)), self.key)
-        return split, {"split": digest_json(keys), "joined": sha256(rows).hexdigest(), "tensors": sha256(tensors).hexdigest()}
-
-
-def _contents(prepared: Prepared, key: tuple[str, ...]) -> dict[str, dict[str, Entry]]:
-    """Layers ``split``, ``joined`` and ``tensors``: a digest for each split, over its parts in table order."""
-    joined = prepared.joined
-    parts = [(split, stem) for split, stems in joined.files.items() for stem in stems]
-    by_split: dict[str, dict[str, list[str]]] = {"split": {}, "joined": {}, "tensors": {}}
-    for split, digests in map_fragments(_Digests(joined, prepared.uri, key), parts, title="digests of the prepared data"):
-        for layer, digest in digests.items():
-            by_split[layer].setdefault(split, []).append(digest)
-    counts = {"rows": digest_json(joined.rows.to_dict()), "unmatched": digest_json(dict(joined.unmatched))}
-    layers: dict[str, dict[str, Entry]] = {
-        layer: {split: digest_json(digests) for split, digests in found.items()} for layer, found in by_split.items()
-    }
-    return {**layers, "joined": {**layers["joined"], **counts}}
 
 
 def _bundle_layers(uri: str) -> dict[str, dict[str, Entry]]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raypipe.core import cluster
@@ -21,7 +21,7 @@ from raypipe.pipeline._provenance import provenance_of, record_provenance
 from raypipe.pipeline._steps import ALL_TOGETHER, Step, Steps, fingerprint
 from raypipe.pipeline._tracked import track_inputs
 from raypipe.pipeline._train import TrainedBundle, train_candidate
-from raypipe.prepare import JOINED_MANIFEST, MANIFEST, Plan, Prepared, prepare, prepared_digest
+from raypipe.prepare import JOINED_MANIFEST, MANIFEST, Plan, Prepared, digests_of, prepare, prepared_digest
 from raypipe.registry import Events, Registry, tracking_uri
 from raypipe.serve import prepare_environment
 from raypipe.tables import TableRef, Tables
@@ -60,6 +60,13 @@ class Session:
     steps: Steps
     settings: Mapping[str, Any]
     events: Events
+    _contents: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict, repr=False)
+
+    def contents_of(self, prepared: Prepared) -> dict[str, dict[str, str]]:
+        """Digests of what `prepared` holds; read once a job."""
+        if prepared.digest not in self._contents:
+            self._contents[prepared.digest] = digests_of(prepared, self.plan.key)
+        return self._contents[prepared.digest]
 
     @property
     def registry(self) -> Registry:
@@ -187,7 +194,9 @@ def train(
         with prepared.in_use():
             trained = train_told(run, session.events, name, read, train_it)
             track_inputs(run, trained.run_id, prepared, read)
-            record_provenance(run, provenance_of(run, candidate, trained, plan=plan, prepared=prepared, tables=read), trained)
+            contents = session.contents_of(prepared)
+            made_of = provenance_of(run, candidate, trained, plan=plan, prepared=prepared, contents=contents, tables=read)
+            record_provenance(run, made_of, trained)
         return trained.to_dict()
 
     tracked = {"tracking": tracking_uri(run.tracking, run.storage)}

@@ -4,6 +4,7 @@ from raypipe.prepare._audit import audit_prepared, audit_problems, audit_uri, fi
 from raypipe.prepare._cost import BOUNDS, Cost, FeatureCost, cost_of
 from raypipe.prepare._dataset import fit_dataset
 from raypipe.prepare._declared import Declared
+from raypipe.prepare._digests import digests_of
 from raypipe.prepare._files import fit_files, transform_files
 from raypipe.prepare._gc import Collecting, Collection, collect
 from raypipe.prepare._join import enrich
@@ -45,6 +46,7 @@ __all__ = [
     "cost_of",
     "digest_modules",
     "digest_own_parts",
+    "digests_of",
     "enrich",
     "find_audit",
     "find_prepared",

@@ -7,7 +7,6 @@ numbers with a fraction become the nearest float64.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +25,8 @@ class JsonObjects:
     """
 
     def __init__(self, uri: str, columns: Sequence[str] | None, lists: Sequence[str]) -> None:
+        import duckdb  # whoever reads no JSON waits for no other engine
+
         self._uri, self._columns, self._lists = uri, columns, frozenset(lists)
         self._engine = duckdb.connect(config={"threads": "1"})
         self._schema: pa.Schema | None = None

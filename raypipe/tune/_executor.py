@@ -6,7 +6,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -16,7 +15,7 @@ from raypipe.tune._attempt import Work
 from raypipe.tune._ledger import Ledger
 from raypipe.tune._marks import marks_of
 from raypipe.tune._room import Room
-from raypipe.tune._schedulers import make_scheduler
+from raypipe.tune._schedulers import LastWords, make_scheduler
 from raypipe.tune._settings import Tuning
 from raypipe.tune._trainable import TrialActor
 
@@ -41,13 +40,14 @@ def execute(ledger: Ledger, tuning: Tuning, room: Room) -> None:
     past = [trial for trial in ledger.trials.values() if trial.status in ("finished", "stopped")]
     end = _End(tuning.max_seconds)
     with _environment(), tempfile.TemporaryDirectory(prefix="raypipe-tune-") as scratch:
-        searcher = _Searcher(ledger, tuning, room, end)
+        scheduler = make_scheduler(tuning, past)
+        searcher = _Searcher(ledger, tuning, room, end, scheduler)
         tuner = tune.Tuner(
             TrialActor,
             tune_config=tune.TuneConfig(
                 num_samples=-1,
                 search_alg=searcher,
-                scheduler=make_scheduler(tuning, past),
+                scheduler=scheduler,
                 max_concurrent_trials=room.num_trials,
                 reuse_actors=room.in_driver,
             ),
@@ -56,7 +56,6 @@ def execute(ledger: Ledger, tuning: Tuning, room: Room) -> None:
                 storage_path=scratch,
                 stop=end,
                 verbose=0,
-                callbacks=[_Deaths(searcher)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=tuning.max_failures),
             ),
@@ -87,9 +86,9 @@ class _End(tune.Stopper):  # type: ignore[misc]  # Ray is untyped
 class _Searcher(Searcher):  # type: ignore[misc]  # Ray is untyped
     """Asks the ledger for trials, and tells it how they go."""
 
-    def __init__(self, ledger: Ledger, tuning: Tuning, room: Room, end: _End) -> None:
+    def __init__(self, ledger: Ledger, tuning: Tuning, room: Room, end: _End, words: LastWords) -> None:
         super().__init__(metric="value", mode=tuning.mode)
-        self._ledger, self._tuning, self._room, self._end = ledger, tuning, room, end
+        self._ledger, self._tuning, self._room, self._end, self._words = ledger, tuning, room, end, words
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -115,21 +114,18 @@ class _Searcher(Searcher):  # type: ignore[misc]  # Ray is untyped
             self._ledger.progressed(self._numbers[trial_id], result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT001, FBT002  # Tune's signature
-        """A trial ended, or was stopped by the scheduler; `died` is told of those whose process died."""
-        if error or result is None:
+        """A trial ended, was stopped by the scheduler, or its process died and is not started again."""
+        if result is None and not error:
             return
         with self._noted():
             number = self._numbers[trial_id]
-            if "ended" not in result:
+            if result is None or error:
+                self._ledger.ended(number, None, status="failed", error=cause_of_death(self._words.of[trial_id]))
+            elif "ended" not in result:
                 self._ledger.ended(number, result, status="stopped")
             else:
                 problem = result["error"] or None
                 self._ledger.ended(number, result, status="failed" if problem else "finished", error=problem)
-
-    def died(self, trial_id: str, said: str) -> None:
-        """The process of a trial died too often, and `said` is Ray's last word on it."""
-        with self._noted():
-            self._ledger.ended(self._numbers[trial_id], None, status="failed", error=cause_of_death(said))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the records of the search are its state."""
@@ -144,17 +140,6 @@ class _Searcher(Searcher):  # type: ignore[misc]  # Ray is untyped
             yield
         except Exception as error:  # noqa: BLE001  # raised again when Tune has ended
             self._end.problem = self._end.problem or error
-
-
-class _Deaths(tune.Callback):  # type: ignore[misc]  # Ray is untyped
-    """Tells the searcher what it is not told by Tune: why the process of a trial died."""
-
-    def __init__(self, searcher: _Searcher) -> None:
-        self._searcher = searcher
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002  # Tune's signature
-        """A trial is not started again."""
-        self._searcher.died(trial.trial_id, Path(trial.error_file).read_text(encoding="utf-8"))
 
 
 def cause_of_death(said: str) -> str:

@@ -4,9 +4,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 
 from raypipe.tune._marks import marks_of, reports
 from raypipe.tune._records import Trial
@@ -22,7 +23,27 @@ class _Past:
     trial_id: str
 
 
-class _Asha(ASHAScheduler):  # type: ignore[misc]  # Ray is untyped
+class LastWords(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped
+    """Keeps what Ray says when the process of a trial dies, which a searcher is not told.
+
+    A callback is told as well, but with one Ray Tune imports MLflow, W&B and Comet for its statistics of use, before it starts
+    a trial.
+
+    Attributes:
+        of: Trial id -> what was said last.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.of: dict[str, str] = {}
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """The process of a trial died; it may be started again."""
+        self.of[trial.trial_id] = Path(trial.error_file).read_text(encoding="utf-8")
+        super().on_trial_error(tune_controller, trial)
+
+
+class _Asha(LastWords, ASHAScheduler):  # type: ignore[misc]  # Ray is untyped
     """Ray's, and a trial that ended before its last step is at every later rung as good as at its end.
 
     Ray's own records it at one of them, so that worse trials pass the others.
@@ -39,7 +60,7 @@ class _Asha(ASHAScheduler):  # type: ignore[misc]  # Ray is untyped
         super().on_trial_complete(tune_controller, trial, result)
 
 
-class _Median(MedianStoppingRule):  # type: ignore[misc]  # Ray is untyped
+class _Median(LastWords, MedianStoppingRule):  # type: ignore[misc]  # Ray is untyped
     """Ray's, and a trial that ended before its last step is at every later mark as good as at its end.
 
     Ray's own takes the mean of what it was before, so that worse trials are never below it.
@@ -58,7 +79,7 @@ class _Median(MedianStoppingRule):  # type: ignore[misc]  # Ray is untyped
         super().on_trial_complete(tune_controller, trial, result)
 
 
-def make_scheduler(tuning: Tuning, past: Sequence[Trial]) -> TrialScheduler:
+def make_scheduler(tuning: Tuning, past: Sequence[Trial]) -> LastWords:
     """The scheduler of `tuning`, which remembers how the trials of `past` did at each mark."""
     settings = tuning.scheduler
     if isinstance(settings, Asha):
@@ -88,7 +109,7 @@ def make_scheduler(tuning: Tuning, past: Sequence[Trial]) -> TrialScheduler:
             for result in _results(trial, tuning):
                 median.on_trial_complete(None, _Past(f"past-{trial.number}"), result)
         return median
-    return FIFOScheduler()
+    return LastWords()
 
 
 def _replay_asha(asha: ASHAScheduler, trial: Trial, tuning: Tuning) -> None:
