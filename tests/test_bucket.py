@@ -44,6 +44,7 @@ def bucket(s3_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) 
         cluster.stop()
 
 
+@pytest.mark.long
 def test_the_whole_way_leads_through_the_bucket_and_again_repeats_nothing(bucket: str, tmp_path: Path) -> None:
     shop = Shop(f"{bucket}/sources", Storage(root=f"{bucket}/root"))
     plan, refs = shop.plan(), shop.tables()

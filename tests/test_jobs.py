@@ -260,6 +260,7 @@ def test_two_experiments_on_one_root_do_not_disturb_each_other(settings: tuple[s
     assert judged["model"] == champion["model"]
 
 
+@pytest.mark.long
 def test_a_champion_with_other_features_is_compared_on_the_same_rows(
     settings: tuple[str, ...], champion: Mapping[str, Any]
 ) -> None:
@@ -281,6 +282,7 @@ def test_a_model_is_not_judged_on_rows_that_it_has_seen(settings: tuple[str, ...
     assert "not unseen for the model" in judged["gate"]["reason"]
 
 
+@pytest.mark.long
 def test_another_tracking_store_gets_a_run_of_its_own(
     settings: tuple[str, ...], champion: Mapping[str, Any], tmp_path: Path
 ) -> None:

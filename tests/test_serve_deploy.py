@@ -174,6 +174,7 @@ def test_limits_change_in_place(serving: Serving, specs: dict[str, EndpointSpec]
     deploy(serving, specs["1"])
 
 
+@pytest.mark.long
 def test_a_version_changes_without_a_failed_request(serving: Serving, specs: dict[str, EndpointSpec]) -> None:
     url = deploy(serving, specs["1"]).url
     with Load(url) as load:

@@ -28,9 +28,9 @@ WORKER = replace(ALONE, num_workers=1)
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
+@pytest.mark.long
 @pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.parametrize("model", [MODELS[0], pytest.param(MLP, id="mlp", marks=pytest.mark.long)])
+@pytest.mark.parametrize("model", [MODELS[0], MLP], ids=lambda model: model.kind)
 def test_one_ray_worker_trains_the_same_bytes_as_the_driver(model, tmp_path, ray_cluster):
     steps, before = [], signal.getsignal(signal.SIGINT)
     on_ray = train_model(
