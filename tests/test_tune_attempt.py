@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from tune_parts import Composer, Hill
 
-from raypipe.models import Loop
+from raypipe.models import Linear, Loop
 from raypipe.tune._attempt import Attempt, Kept, Work
 
 
@@ -78,3 +78,23 @@ def test_what_is_told_between_marks_never_comes_before_a_mark_that_is_ready(tmp_
         (10, [1, 2, 3, 4]),
         (12, [5]),
     ]
+
+
+@dataclass(frozen=True)
+class Spoils(Hill):
+    """Writes into the data that it is given, as code of the user's own may."""
+
+    def train(self, data, loop: Loop):
+        data.train.y_N[:] += 1
+        return super().train(data, loop)
+
+
+def test_what_a_model_of_the_users_own_does_to_its_data_does_not_reach_the_next_trial(tmp_path):
+    spec, kept = Composer(root=str(tmp_path))(["model.rate=0.01"]), Kept()
+    seen = []
+    for model in (Spoils(rate=0.01), Linear(), Linear(), Spoils(rate=0.02), Spoils(rate=0.03)):
+        data = kept.loader(replace(spec, model=model))()
+        seen.append((id(data), data.train.y_N.tolist()))
+        data.train.y_N[:] += isinstance(model, Spoils)
+    assert [labels for _, labels in seen] == [seen[0][1]] * 5
+    assert [seen[i][0] == seen[i + 1][0] for i in range(4)] == [False, True, False, False], "raypipe's own share theirs"

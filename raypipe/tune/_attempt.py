@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from raypipe.core.config import to_settings
+from raypipe.core.digest import user_modules
 from raypipe.core.errors import RaypipeError
 from raypipe.core.tensors import TrainingData
-from raypipe.models import Stepped
+from raypipe.models import Model, NeedsModules, Stepped
 from raypipe.prepare import LoadPrepared
 from raypipe.train import curve_so_far, memory_bound, train_model
 from raypipe.tune._marks import Marks, Report, worst
@@ -59,7 +61,10 @@ class _Stopped(BaseException):
 
 
 class Kept:
-    """The data that this process loaded last: the next trial most often learns from the same."""
+    """The data that this process loaded last: the next trial most often learns from the same.
+
+    Code of the user's own gets data of its own each time: it may change them in place.
+    """
 
     def __init__(self) -> None:
         self._key, self._stack = "", ExitStack()
@@ -75,7 +80,8 @@ class Kept:
         self._stack.close()
 
     def _load(self, spec: TrialSpec) -> TrainingData:
-        if self._data is not None and self._key == spec.data_key:
+        key = "" if _has_own_code(spec.model) else spec.data_key
+        if self._data is not None and key and self._key == key:
             for kind in set(self._data.kept or {}) - {spec.model.kind}:
                 del (self._data.kept or {})[kind]  # of no use for this one, which needs its memory
             return self._data
@@ -85,8 +91,12 @@ class Kept:
             data = self._stack.enter_context(load.within(memory_bound(spec.trainer))).data
         else:
             data = load()
-        self._key, self._data = spec.data_key, data.keeping()
+        self._key, self._data = key, data.keeping()
         return self._data
+
+
+def _has_own_code(model: Model) -> bool:
+    return bool(user_modules(to_settings(model)) or (isinstance(model, NeedsModules) and model.modules))
 
 
 class Attempt:
