@@ -25,7 +25,7 @@ from raypipe.score import ModelId, Scoring, score_split, score_table
 from raypipe.sources import Csv
 from raypipe.tables import Quarantine
 
-pytestmark = [pytest.mark.s3, pytest.mark.ray]
+pytestmark = [pytest.mark.s3, pytest.mark.ray, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,6 @@ def bucket(s3_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) 
         cluster.stop()
 
 
-@pytest.mark.long
 def test_the_whole_way_leads_through_the_bucket_and_again_repeats_nothing(bucket: str, tmp_path: Path) -> None:
     shop = Shop(f"{bucket}/sources", Storage(root=f"{bucket}/root"))
     plan, refs = shop.plan(), shop.tables()

@@ -90,6 +90,7 @@ def trained(birds: Birds) -> Mapping[str, Any]:
     return done
 
 
+@pytest.mark.long
 def test_another_calibration_makes_another_bundle_of_the_same_weights(birds: Birds, trained: Mapping[str, Any]) -> None:
     runs = birds.folder / "root" / "runs"
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()}
@@ -110,6 +111,7 @@ def test_another_calibration_makes_another_bundle_of_the_same_weights(birds: Bir
     assert bundles[0].threshold != bundles[1].threshold
 
 
+@pytest.mark.long
 def test_two_versions_score_in_one_job_and_each_has_its_own_predictions(birds: Birds, trained: Mapping[str, Any]) -> None:
     code, other = birds.run("train", "evaluator.calibration.kind=temperature")
     assert code == 0, other

@@ -271,6 +271,7 @@ def test_a_champion_with_other_features_is_compared_on_the_same_rows(
     assert "difference" in judged["gate"]["reason"]
 
 
+@pytest.mark.long
 def test_a_model_is_not_judged_on_rows_that_it_has_seen(settings: tuple[str, ...], champion: Mapping[str, Any]) -> None:
     earlier = (
         "split.train=[2013-01-01,2013-06-01]",
@@ -292,6 +293,7 @@ def test_another_tracking_store_gets_a_run_of_its_own(
     assert elsewhere["model"]["version"] == 1
 
 
+@pytest.mark.long
 def test_a_raised_minimum_holds_the_champion_too(settings: tuple[str, ...], champion: Mapping[str, Any]) -> None:
     code, judged = run("evaluate", *settings, "gate.minimum=0.99", "evaluate.model=champion")
     assert (code, judged["gate"]["verdict"]) == (3, "hold")

@@ -149,6 +149,7 @@ class _Refusing:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.long
 def test_prepared_data_is_said_to_be_kept_before_the_model_is_registered(shop: Shop) -> None:
     prepared: Prepared = shop.prepared()
     write_bytes(uri := shop.storage.uri("runs", "x", "bundle"), b"")

@@ -172,6 +172,7 @@ def test_ingest_train_and_score_told_what_they_read_and_made(birds: Birds, train
     assert score["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 300
 
 
+@pytest.mark.long
 def test_what_differs_is_named_by_its_layer_and_kept_to_look_at(birds: Birds, trained, capsys) -> None:
     """The record is changed by hand, so all but what was changed must be equal: the weights of a network too."""
     run_id = birds.done("train", "model=mlp", "model.max_epochs=2")["run_id"]
@@ -192,6 +193,7 @@ def test_what_differs_is_named_by_its_layer_and_kept_to_look_at(birds: Birds, tr
     assert (Path(birds.root) / "reproductions" / run_id / "prepared").is_dir()
 
 
+@pytest.mark.long
 def test_a_run_that_was_judged_by_other_costs_since_comes_out_the_same(birds: Birds, trained) -> None:
     run_id = birds.done("train", "model.num_rounds=5")["run_id"]
     birds.done("evaluate", "evaluate.model=latest", "evaluator.costs={false_positive: 1, false_negative: 5}")

@@ -206,6 +206,7 @@ def _squared_or_killed(item: tuple[int, str]) -> int:
     return number * number
 
 
+@pytest.mark.long
 def test_an_actor_that_dies_is_replaced_and_its_piece_repeated_and_errors_arrive_as_they_are(tmp_path: Path) -> None:
     items = [(i, str(tmp_path / "killed")) for i in range(5)]
     found = map_on_actors(_squared_or_killed, items, pool=Pool(most=1, cpus=1.0), title="squares")

@@ -26,6 +26,7 @@ def records(root: Path, name: str) -> list[Trial]:
     return [Trial.from_dict(json.loads(path.read_text())) for path in files]
 
 
+@pytest.mark.long
 def test_a_search_keeps_its_trials_is_not_repeated_takes_more_and_its_best_is_trained_already(tmp_path):
     root = str(tmp_path)
     found = search(root, Tuning(name="a", num_trials=3))
