@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from raypipe.core.config import config
-from raypipe.split._hash import names_of
 from raypipe.split._points import group_points, points
 from raypipe.split._protocol import ALL_SPLITS, LABEL, Ask, Split
+from raypipe.split._shares import names_of
 from raypipe.split._strata import Strata, apportion
 from raypipe.split._stratified import ByStrata
 

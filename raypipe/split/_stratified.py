@@ -1,21 +1,19 @@
 """Every class in every split by its share, rare ones too."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
 from raypipe.core.config import config
-from raypipe.split._hash import check_shares, names_of, places_of
-from raypipe.split._protocol import LABEL, Ask, Split, declared
+from raypipe.split._protocol import LABEL, Ask, Split
+from raypipe.split._shares import Shares, names_of
 from raypipe.split._strata import Strata, apportion
 
 
 @config
-class StratifiedSplit:
+class StratifiedSplit(Shares):
     """Split the rows of each class by the same shares, each split within one row of its share of the class.
 
     A class of one row is learned from; of two rows the other is for validation or test, by a hash of the class; of three or
@@ -31,33 +29,6 @@ class StratifiedSplit:
         by: Columns whose values are the classes, null among them; null takes the label.
         seed: Changes the assignment.
     """
-
-    train: float = 0.6
-    validation: float = 0.2
-    test: float = 0.2
-    calibration: float | None = None
-    by: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _sums_to_one(self) -> "StratifiedSplit":
-        check_shares(self.shares)
-        return self
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """The shares by name, in order."""
-        return declared(train=self.train, validation=self.validation, calibration=self.calibration, test=self.test)
-
-    @property
-    def by_time(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Those of `by`."""
-        return self.by or ()
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -81,7 +52,7 @@ class StratifiedSplit:
             ConfigError: more than 100,000 classes.
         """
         strata = Strata(columns=self.by or (LABEL,), key=key, seed=self.seed, cuts={}).fit(ask, self._sizes)
-        return ByStrata(strata=strata, columns=self.columns, places=tuple(places_of(self.shares).tolist()))
+        return ByStrata(strata=strata, columns=self.columns, places=tuple(self.places.tolist()))
 
     def assign(self, rows: pa.Table, *, key: tuple[str, ...], at: str | None) -> pa.Array:
         """Split of each row, when these are all rows."""
