@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from bird_parts import BIRDS
 
 from raypipe import cli
 from raypipe.bundle import load_bundle
@@ -18,17 +19,9 @@ from raypipe.core.storage import Storage
 from raypipe.registry import Tracking
 from raypipe.registry._tracking import open_existing
 
-EXPERIMENT = """\
-# @package _global_
-name: birds
-data:
-  tables:
-    birds:
-      source: {{_target_: raypipe.sources.Csv, uri: {folder}/*.csv}}
-      contract:
-        key: [id]
-        columns: {{id: int64, wing: float64, mass: float64, island: string, male: bool}}
-task: {{kind: binary, events: birds, name: male, label: male}}
+EXPERIMENT = (
+    BIRDS
+    + """\
 split: {{_target_: raypipe.split.HashSplit, train: 0.5, validation: 0.1, calibration: 0.2, test: 0.2}}
 features:
   measures: {{kind: number, columns: [wing, mass]}}
@@ -42,6 +35,7 @@ evaluator:
   behaviours:
     long_wings_are_male: {{kind: direction, column: wing, change: 40, score: not_lower, tolerance: 0.05}}
 """
+)
 BAD = "evaluator.behaviours.wings={kind: invariance, column: wing, values: [150, 250], tolerance: 0.1, required: true}"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from bird_parts import BIRDS
 
 from raypipe import cli
 from raypipe.core.storage import Storage
@@ -30,17 +31,9 @@ from raypipe.registry import (
 from raypipe.registry._tracking import open_existing
 from raypipe.tables import Tables
 
-EXPERIMENT = """\
-# @package _global_
-name: birds
-data:
-  tables:
-    birds:
-      source: {{_target_: raypipe.sources.Csv, uri: {folder}/*.csv}}
-      contract:
-        key: [id]
-        columns: {{id: int64, wing: float64, mass: float64, island: string, male: bool}}
-task: {{kind: binary, events: birds, name: male, label: male}}
+EXPERIMENT = (
+    BIRDS
+    + """\
 split: {{_target_: raypipe.split.HashSplit, train: 0.6, validation: 0.2, test: 0.2}}
 features:
   measures: {{kind: number, columns: [wing, mass], scale: standard}}
@@ -48,6 +41,7 @@ features:
 trainer: {{num_workers: 0}}
 scoring: {{model: latest}}
 """
+)
 
 
 def write_birds(path: Path, start: int, num: int) -> None:
