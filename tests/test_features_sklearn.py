@@ -1,9 +1,7 @@
 """A fitted ColumnTransformer becomes FittedFeatures that compute what it computed, in both back ends."""
 
-import importlib.resources
 import subprocess
 import sys
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,6 @@ from feature_parts import assert_same, fitted, joined, values
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer
-from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
@@ -27,23 +24,10 @@ from sklearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
+from sklearn_parts import NUMBERS, TEXTS, penguins, table_of
 
-from raypipe.core.errors import FeatureError
 from raypipe.features import FittedFeatures
 from raypipe.features._sklearn import from_sklearn
-
-NUMBERS = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
-TEXTS = ["island", "sex"]
-
-
-@cache
-def penguins() -> pd.DataFrame:
-    with (importlib.resources.files("palmerpenguins") / "data" / "penguins.csv").open("rb") as file:
-        return pd.read_csv(file)
-
-
-def table_of(rows: pd.DataFrame) -> pa.Table:
-    return pa.Table.from_pandas(rows, preserve_index=False)
 
 
 def strange(rows: pd.DataFrame) -> pd.DataFrame:
@@ -308,86 +292,6 @@ def test_nan_counts_as_missing_as_null_does() -> None:
     for missing in (None, float("nan")):
         table = pa.table({"x": pa.array([1.0, missing, 3.0], pa.float64(), from_pandas=False)})
         assert_equal_numbers(both_back_ends(found, table)["numbers_NF"], expected[:3])
-
-
-def refused(step: Any, columns: list[str] | None = None) -> str:
-    rows = penguins()
-    transformer = ColumnTransformer([("mine", step, columns or NUMBERS)]).fit(rows)
-    with pytest.raises(FeatureError) as caught:
-        from_sklearn(transformer, table_of(rows).schema)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-class OwnScaler(StandardScaler):
-    pass
-
-
-@pytest.mark.parametrize(
-    ("step", "columns", "expected"),
-    [
-        (make_pipeline(SimpleImputer(), PCA(2)), None, "mine.pca: PCA cannot be imported"),
-        (OwnScaler(), None, "mine: OwnScaler cannot be imported"),
-        (FunctionTransformer(np.sqrt), None, "function <ufunc 'sqrt'> cannot be imported"),
-        (make_pipeline(MinMaxScaler(), FunctionTransformer(np.log1p)), ["year"], "log1p comes after a scaler"),
-        (
-            make_pipeline(SimpleImputer(strategy="constant", fill_value=-1), FunctionTransformer(np.log1p)),
-            ["year"],
-            "-1 or less",
-        ),
-        (MinMaxScaler(clip=True), None, "clip=True has no counterpart; fit it with clip=False"),
-        (SimpleImputer(missing_values=-1), ["year"], "missing_values=-1 has no counterpart"),
-        (OneHotEncoder(), ["island"], "handle_unknown='error' has no counterpart"),
-        (OneHotEncoder(handle_unknown="ignore", min_frequency=5), ["island"], "min_frequency=5"),
-        (OneHotEncoder(handle_unknown="ignore", max_categories=2), ["island"], "max_categories=2"),
-        (OrdinalEncoder(), ["island"], "fit it with handle_unknown='use_encoded_value'"),
-        (KBinsDiscretizer(3, strategy="uniform"), ["year"], "encode='onehot'"),
-        (
-            make_pipeline(StandardScaler(), KBinsDiscretizer(3, strategy="uniform", encode="ordinal")),
-            ["year"],
-            "the encoder follows a numeric step of year; encode the raw column",
-        ),
-        (OneHotEncoder(handle_unknown="ignore"), ["body_mass_g"], "kind category takes text, whole numbers or booleans"),
-        (
-            make_pipeline(StandardScaler(), OneHotEncoder(handle_unknown="ignore")),
-            ["year"],
-            "the encoder follows a numeric step",
-        ),
-        (
-            make_pipeline(OneHotEncoder(handle_unknown="ignore", sparse_output=False), StandardScaler()),
-            ["island"],
-            "StandardScaler follows an encoder of island",
-        ),
-        (SimpleImputer(strategy="most_frequent"), ["sex"], "kind number takes numbers or booleans, and column sex is string"),
-        ("passthrough", ["island"], "kind number takes numbers or booleans, and column island is string"),
-    ],
-)
-def test_a_step_without_a_counterpart_is_named(step: Any, columns: list[str] | None, expected: str) -> None:
-    assert expected in refused(step, columns)
-
-
-def test_what_is_no_fitted_column_transformer_is_refused() -> None:
-    schema = table_of(penguins()).schema
-    with pytest.raises(FeatureError, match="StandardScaler: is not a ColumnTransformer"):
-        from_sklearn(StandardScaler(), schema)  # type: ignore[arg-type]
-    with pytest.raises(FeatureError, match="is not fitted"):
-        from_sklearn(ColumnTransformer([("x", StandardScaler(), NUMBERS)]), schema)
-    weighted = ColumnTransformer([("x", StandardScaler(), NUMBERS)], transformer_weights={"x": 2.0}).fit(penguins())
-    with pytest.raises(FeatureError, match="transformer_weights"):
-        from_sklearn(weighted, schema)
-
-
-def test_a_column_that_the_table_does_not_have_is_named() -> None:
-    transformer = ColumnTransformer([("x", StandardScaler(), ["body_mass_g"])]).fit(penguins())
-    with pytest.raises(FeatureError, match=r"body_mass_g is unknown.*did you mean body_mass"):
-        from_sklearn(transformer, pa.schema({"body_mass": pa.float64()}))
-
-
-def test_a_column_without_a_name_for_expressions_cannot_be_marked_missing() -> None:
-    rows = penguins()[["body_mass_g"]].rename(columns={"body_mass_g": "body mass"})
-    transformer = ColumnTransformer([("x", SimpleImputer(add_indicator=True), ["body mass"])]).fit(rows)
-    with pytest.raises(FeatureError, match="'body mass' is no name in an expression; rename"):
-        from_sklearn(transformer, table_of(rows).schema)
 
 
 def test_the_import_does_not_load_sklearn() -> None:

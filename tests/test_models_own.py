@@ -1,9 +1,8 @@
 """Networks and training loops of one's own: trained here, stored as a program, loaded without their class."""
 
-import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,13 +14,13 @@ import own_code
 import pytest
 import skops.io
 from model_data import KINDS, Interrupted, MemoryLoop, data
+from own_model_parts import made, module, saved_bytes
 from processes import ROOT
 from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 
 from raypipe.bundle import load_bundle, read_manifest, save_bundle
-from raypipe.core.config import build, config
-from raypipe.core.errors import BundleError, ConfigError, FeatureError, TrainingError
+from raypipe.core.errors import ConfigError, FeatureError, TrainingError
 from raypipe.core.tensors import LabelledTensors, TrainingData
 from raypipe.models import (
     Ensemble,
@@ -32,7 +31,6 @@ from raypipe.models import (
     NeedsModules,
     Recipe,
     Stepped,
-    TorchModule,
     TrainLoop,
     Xgboost,
     load_model,
@@ -40,13 +38,7 @@ from raypipe.models import (
 from raypipe.train import Trainer, train_model
 
 EXAMPLE = ROOT / "docs" / "examples" / "own_model"
-ALLOWED = ("own_nets.", "own_loops.", "own_code.")
 LOOPS = {"epochs": 6, "batch_size": 64, "learning_rate": 0.02}
-
-
-@config
-class Holder:
-    model: Model
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,17 +49,6 @@ def example() -> Iterator[None]:
         yield
         for name in ("own_nets", "own_loops"):
             sys.modules.pop(name, None)
-
-
-def made(kind: str, **settings: Any) -> Any:
-    return build({"model": {"_target_": f"raypipe.models.{kind}", **settings}}, Holder, allowed=ALLOWED).model
-
-
-def module(name: str = "own_nets:WideAndDeep", **settings: Any) -> TorchModule:
-    plain = {"batch_size": 64, "max_epochs": 8, "learning_rate": 0.02, "settings": {"width": 8}}
-    found = made("TorchModule", module=name, **{**plain, **settings})
-    assert isinstance(found, TorchModule)
-    return found
 
 
 def own_loop(name: str = "own_loops:train", **settings: Any) -> TrainLoop:
@@ -84,12 +65,6 @@ def learned(kind: str) -> tuple[FittedModel, MemoryLoop]:
     """The network of the example, and what its training told; made once."""
     loop = MemoryLoop()
     return module().train(data(kind), loop), loop
-
-
-def saved_bytes(model: FittedModel, folder: Path) -> Mapping[str, bytes]:
-    folder.mkdir()
-    model.save(folder)
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 SCORES = {
@@ -155,78 +130,6 @@ def test_a_program_answers_in_a_process_that_has_never_heard_of_its_class_and_un
     )
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(np.load(tmp_path / "answers.npy"), fitted.predict(rows.validation.inputs), atol=1e-6)
-
-
-CODE = "__import__('os').system('touch hacked')"
-ENUM = json.dumps({"__enum__": True, "fqn": "hacking:x", "name": "y"})
-TREE = json.dumps([1, {"type": "builtins.dict", "context": ENUM, "children_spec": []}])
-HOSTILE = {
-    "a function as operator": ("target", "torch.hub.load", "the operator torch.hub.load"),
-    "an operator that opens files": ("target", "torch.ops.aten.from_file.default", "the operator torch.ops.aten.from_file"),
-    "an operator of TorchScript alone": ("target", "torch.ops.aten.save.default", "the operator torch.ops.aten.save"),
-    "a module to import in a structure": ("in_spec", TREE, "the structure"),
-    "a power that takes hours": ("expr_str", "Pow(Integer(9), Pow(Integer(9), Integer(8)))", "the expression"),
-    "digits that take hours to match": ("expr_str", "9" * 500 + "!", "the expression"),
-    "code as guard": ("guards_code", [CODE], "guards"),
-    "code as size": ("expr_str", CODE, "the expression"),
-    "code as name": ("name", "x = 1\nimport os", "as name"),
-}
-
-
-def put(value: Any, key: str, new: Any) -> bool:
-    """Replace the first value of `key`, however deep."""
-    if isinstance(value, dict):
-        if key in value and isinstance(value[key], type(new)):
-            value[key] = new
-            return True
-        return any(put(inner, key, new) for inner in value.values())
-    return isinstance(value, list) and any(put(inner, key, new) for inner in value)
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
-    return saved_bytes(module("own_code:Twice", settings={}).train(data(), MemoryLoop()), tmp_path_factory.mktemp("p") / "a")
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_program_that_was_tampered_with_is_refused_before_anything_runs(
-    name: str, program: Mapping[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    key, new, said = HOSTILE[name]
-    graph = json.loads(program["program.json"])
-    assert put(graph, key, new)
-    for file, content in program.items():
-        (tmp_path / file).write_bytes(content)
-    (tmp_path / "program.json").write_text(json.dumps(graph))
-    (tmp_path / "hacking.py").write_text("open('hacked', 'w')")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(BundleError, match=said):
-        load_model("torch_module", tmp_path)
-    assert not (tmp_path / "hacked").exists()
-
-
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        ("program.json", None),
-        ("program.json", b"{}"),
-        ("program.json", b"{"),
-        ("model.safetensors", None),
-        ("model.safetensors", b"x"),
-        ("model.json", None),
-    ],
-)
-def test_a_damaged_program_is_refused_by_file(
-    file: str, content: bytes | None, program: Mapping[str, bytes], tmp_path: Path
-) -> None:
-    for name, good in program.items():
-        (tmp_path / name).write_bytes(good)
-    (tmp_path / file).unlink()
-    if content is not None:
-        (tmp_path / file).write_bytes(content)
-    with pytest.raises(BundleError, match=file):
-        load_model("torch_module", tmp_path)
 
 
 @pytest.mark.parametrize(
