@@ -120,7 +120,7 @@ class _Searcher(Searcher):  # type: ignore[misc]  # Ray is untyped
         with self._noted():
             number = self._numbers[trial_id]
             if result is None or error:
-                self._ledger.ended(number, None, status="failed", error=cause_of_death(self._words.of[trial_id]))
+                self._ledger.ended(number, None, status="failed", error=cause_of_death(self._words.of.get(trial_id, "")))
             elif "ended" not in result:
                 self._ledger.ended(number, result, status="stopped")
             else:
