@@ -38,6 +38,7 @@ def serving() -> Serving:
 
 @pytest.fixture(scope="module", autouse=True)
 def running(serving: Serving) -> Iterator[None]:
+    cluster.stop()  # the shared one is without HAProxy
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("RAY_SERVE_")]:
             patch.delenv(name)
