@@ -16,10 +16,10 @@ from raypipe.core.errors import ClusterError
 
 _SHOWN_LINES = 3
 
-# Ray ends workers that idle for a second as soon as others run actors, and each that follows takes seconds to import again.
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Ray ends workers that idle for a second as soon as others run actors, and the next ones import for seconds again.
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
 }
 
